@@ -1,0 +1,132 @@
+package breaker
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+// Config describes a Breaker. The zero value is fit for production: open at
+// half of at least 20 calls failing within 10 seconds.
+type Config struct {
+	// Name is the breaker's in errors, events and metrics.
+	Name string
+
+	// FailureRate opens the breaker: the share of failed calls in the window
+	// from which on it does, 0 to 1. 0 means 0.5; Never turns it off.
+	FailureRate float64
+
+	// SlowAfter is how long a call may take before it counts as slow, however
+	// it ends. 0 means that no call is slow.
+	SlowAfter time.Duration
+
+	// SlowRate is like FailureRate, of slow calls. 0 means 0.5.
+	SlowRate float64
+
+	// ConsecutiveFailures opens the breaker after so many failures with no
+	// success between them, whatever the window says. 0 turns it off.
+	ConsecutiveFailures int
+
+	// MinCalls is how many calls the window needs before a rate means
+	// anything. 0 means 20.
+	MinCalls int
+
+	// Window is the time over which rates are taken. 0 means 10 seconds.
+	Window time.Duration
+
+	// Last takes the rates over the last so many calls, not over a time. 0
+	// means to use Window.
+	Last int
+
+	// Cooldown is how long the breaker stays open before it tries a call. It
+	// doubles each time that the breaker opens again before it was closed for
+	// as long, and up to a quarter of it is added at random, so that a fleet
+	// does not try in step. 0 means 5 seconds.
+	Cooldown time.Duration
+
+	// MaxCooldown bounds Cooldown as it grows, and what a callee can make of it
+	// with Retry-After. 0 means a minute, or Cooldown if that is longer.
+	MaxCooldown time.Duration
+
+	// Probes is how many calls are tried, at most at the same time, and must
+	// succeed before the breaker closes. 0 means 3.
+	Probes int
+
+	// MaxProbe is how long a probe may take. One that has not ended by then
+	// counts as failed. 0 means a minute.
+	MaxProbe time.Duration
+
+	// Recovery is the time over which a breaker that has closed again lets 10,
+	// 25 and 50 % of the calls through before it lets all. 0 lets all through
+	// at once.
+	Recovery time.Duration
+
+	// Failure reports whether err counts as a failure, in place of the class
+	// that it has. It is not asked about calls that were given up or not sent.
+	// nil means Transient and Broken.
+	Failure func(err error) bool
+
+	// OnChange is told of each change of state, in order and once. It runs on
+	// the goroutine of a call, without locks held, so it may use the breaker.
+	OnChange func(Change)
+}
+
+// Never is a rate that no window reaches.
+const Never = -1
+
+// Validate reports what is wrong with the config.
+func (c Config) Validate() error {
+	switch {
+	case math.IsNaN(c.FailureRate) || c.FailureRate > 1 || c.FailureRate < 0 && c.FailureRate != Never:
+		return fmt.Errorf("breaker: FailureRate is %v; give a share from 0 to 1, such as 0.5, or Never", c.FailureRate)
+	case math.IsNaN(c.SlowRate) || c.SlowRate < 0 || c.SlowRate > 1:
+		return fmt.Errorf("breaker: SlowRate is %v; give a share from 0 to 1, such as 0.5", c.SlowRate)
+	case c.SlowRate != 0 && c.SlowAfter == 0:
+		return fmt.Errorf("breaker: SlowRate needs SlowAfter, to tell which calls are slow")
+	case c.SlowAfter < 0 || c.Window < 0 || c.Cooldown < 0 || c.MaxCooldown < 0 || c.MaxProbe < 0 || c.Recovery < 0:
+		return fmt.Errorf("breaker: a duration is negative; leave it 0 for the default")
+	case c.ConsecutiveFailures < 0 || c.MinCalls < 0 || c.Last < 0 || c.Probes < 0:
+		return fmt.Errorf("breaker: a count is negative; leave it 0 for the default")
+	case c.Probes > math.MaxInt32:
+		return fmt.Errorf("breaker: Probes is %d; a few are enough", c.Probes)
+	case c.Last > maxLast:
+		return fmt.Errorf("breaker: Last is %d; give at most %d, or a Window", c.Last, maxLast)
+	case c.Last > 0 && c.Window > 0:
+		return fmt.Errorf("breaker: there is a Window and Last; rates are taken over one of them")
+	case c.Last > 0 && or(c.MinCalls, min(20, c.Last)) > c.Last:
+		return fmt.Errorf("breaker: MinCalls of %d are never reached in the Last %d; make it smaller", c.MinCalls, c.Last)
+	case c.MaxCooldown > 0 && c.MaxCooldown < or(c.Cooldown, 5*time.Second):
+		return fmt.Errorf("breaker: MaxCooldown, %v, is below the Cooldown of %v; swap them?", c.MaxCooldown, or(c.Cooldown, 5*time.Second))
+	case c.FailureRate == Never && c.SlowAfter == 0 && c.ConsecutiveFailures == 0:
+		return fmt.Errorf("breaker: nothing opens it; give a FailureRate, SlowAfter or ConsecutiveFailures, or leave it out")
+	}
+	return nil
+}
+
+// maxLast bounds the memory of a count window.
+const maxLast = 1 << 20
+
+// defaults returns the config with each zero replaced by what it means.
+func (c Config) defaults() Config {
+	c.FailureRate = or(c.FailureRate, 0.5)
+	c.SlowRate = or(c.SlowRate, 0.5)
+	c.MinCalls = or(c.MinCalls, 20)
+	if c.Last > 0 {
+		c.MinCalls = min(c.MinCalls, c.Last)
+	} else {
+		c.Window = or(c.Window, 10*time.Second)
+	}
+	c.Cooldown = or(c.Cooldown, 5*time.Second)
+	c.MaxCooldown = or(c.MaxCooldown, max(time.Minute, c.Cooldown))
+	c.Probes = or(c.Probes, 3)
+	c.MaxProbe = or(c.MaxProbe, time.Minute)
+	return c
+}
+
+func or[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}

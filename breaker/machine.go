@@ -1,0 +1,212 @@
+package breaker
+
+import (
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+
+	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/internal/clock"
+)
+
+// A machine is gobreaker's state machine, and what it last changed to. It is
+// only told what matters to the state: the failure that trips, and how probes
+// end. Its own window, cooldown and callbacks are not used.
+type machine struct {
+	*gobreaker.TwoStepCircuitBreaker[struct{}]
+	moved bool
+	to    gobreaker.State
+}
+
+// What the machine is told in place of the errors of calls.
+var (
+	errFailed   = errors.New("breaker: failed")
+	errExcluded = errors.New("breaker: excluded")
+)
+
+func (m *machine) reset(probes int) {
+	m.moved = false
+	m.TwoStepCircuitBreaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+		MaxRequests:   uint32(probes),
+		Timeout:       1, // over when we ask: generation.ripe tells when to
+		ReadyToTrip:   func(gobreaker.Counts) bool { return true },
+		IsExcluded:    func(err error) bool { return err == errExcluded },
+		OnStateChange: func(_ string, _, to gobreaker.State) { m.moved, m.to = true, to },
+	})
+}
+
+// trip opens the breaker if g is still its generation.
+func (b *Breaker) trip(g *generation, cause error) []Change {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.now.Load() != g {
+		return nil
+	}
+	if report, err := b.machine.Allow(); err == nil {
+		report(errFailed)
+	}
+	return b.follow(cause)
+}
+
+// try decides on a call while the breaker is open, or half open.
+func (b *Breaker) try() (*generation, *probe, error, []Change) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	g := b.now.Load()
+	now := clock.Now()
+	switch {
+	case g.state == Closed || g.state == Disabled: // since the caller has looked
+		return g, nil, nil, nil
+	case g.blocks():
+		return nil, nil, g.rejection, nil
+	}
+	for _, p := range g.probes {
+		if now-p.began > b.cfg.MaxProbe {
+			p.report(errFailed)
+			changes := b.follow(errors.New("a probe did not end within " + b.cfg.MaxProbe.String()))
+			return nil, nil, b.now.Load().rejection, changes
+		}
+	}
+	report, err := b.machine.Allow()
+	changes := b.follow(nil)
+	g = b.now.Load()
+	if err != nil {
+		return nil, nil, g.rejection, changes
+	}
+	p := &probe{began: now, report: report}
+	g.probes = append(g.probes, p)
+	return g, p, nil, changes
+}
+
+// settle reports the end of a probe, unless its generation is over.
+func (b *Breaker) settle(g *generation, p *probe, o outcome, cause error) []Change {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := slices.Index(g.probes, p)
+	if b.now.Load() != g || i < 0 {
+		return nil
+	}
+	g.probes = slices.Delete(g.probes, i, i+1)
+	switch {
+	case o == excluded:
+		p.report(errExcluded)
+	case o == success:
+		p.report(nil)
+	default: // slow is not well
+		p.report(errFailed)
+	}
+	return b.follow(cause)
+}
+
+// follow makes the generation for the state that the machine has moved to, if
+// it has.
+func (b *Breaker) follow(cause error) []Change {
+	if !b.machine.moved {
+		return nil
+	}
+	b.machine.moved = false
+	old := b.now.Load()
+	switch b.machine.to {
+	case gobreaker.StateOpen:
+		return b.enter(b.open(old, cause), cause)
+	case gobreaker.StateHalfOpen:
+		return b.enter(&generation{state: HalfOpen, began: clock.Now(), rejection: &OpenError{Name: b.cfg.Name, State: HalfOpen, Cause: openedBy(old)}}, nil)
+	default:
+		return b.enter(b.closed(old), nil)
+	}
+}
+
+// enter makes g the breaker's generation.
+func (b *Breaker) enter(g *generation, cause error) []Change {
+	old := b.now.Load()
+	if old.timer != nil {
+		old.timer.Stop()
+	}
+	b.now.Store(g)
+	c := Change{Name: b.cfg.Name, From: old.state, To: g.state, Cause: cause}
+	if g.state == Open {
+		c.Cooldown = b.cooldown
+	}
+	if b.cfg.OnChange != nil {
+		b.queue = append(b.queue, c)
+	}
+	return []Change{c}
+}
+
+// closed returns a closed generation, with a ramp if it follows another.
+func (b *Breaker) closed(after *generation) *generation {
+	g := &generation{state: Closed, began: clock.Now()}
+	if b.cfg.Last > 0 {
+		g.window = newCountWindow(b.cfg.Last)
+	} else {
+		g.window = newTimeWindow(b.cfg.Window)
+	}
+	if after != nil && after.state == HalfOpen && b.cfg.Recovery > 0 {
+		g.ramp = &ramp{began: g.began, step: max(b.cfg.Recovery/time.Duration(len(shares)), 1)}
+		g.rejection = &OpenError{Name: b.cfg.Name, State: Closed}
+	}
+	return g
+}
+
+// open returns an open generation.
+func (b *Breaker) open(after *generation, cause error) *generation {
+	now := clock.Now()
+	if after.state == Closed && now-after.began >= b.cooldown {
+		b.reopened = 0
+	} else {
+		b.reopened++
+	}
+	d := b.cfg.MaxCooldown
+	if b.reopened < 62 && b.cfg.Cooldown <= d>>b.reopened {
+		d = b.cfg.Cooldown << b.reopened
+	}
+	if asked, ok := backstay.RetryAfter(cause); ok && asked > d {
+		d = min(asked, b.cfg.MaxCooldown)
+	}
+	d += rand.N(d/4 + 1)
+	b.cooldown = d
+	g := &generation{state: Open, began: now}
+	g.rejection = &OpenError{Name: b.cfg.Name, State: Open, Cause: cause, until: func() time.Duration { return now + d - clock.Now() }}
+	g.timer = time.AfterFunc(d, func() { g.ripe.Store(true) })
+	return g
+}
+
+func openedBy(g *generation) error {
+	if e, ok := g.rejection.(*OpenError); ok {
+		return e.Cause
+	}
+	return nil
+}
+
+// ForceOpen turns every call away until Reset.
+func (b *Breaker) ForceOpen() { b.force(ForcedOpen) }
+
+// Disable lets every call pass and judges none, until Reset.
+func (b *Breaker) Disable() { b.force(Disabled) }
+
+// Reset closes the breaker and forgets what it has seen.
+func (b *Breaker) Reset() { b.force(Closed) }
+
+func (b *Breaker) force(s State) {
+	b.mu.Lock()
+	b.machine.reset(b.cfg.Probes)
+	g := b.closed(nil)
+	g.state = s
+	if s == ForcedOpen {
+		g.rejection = &OpenError{Name: b.cfg.Name, State: ForcedOpen}
+	}
+	if s == Closed {
+		b.reopened, b.cooldown = 0, 0
+	}
+	var changes []Change
+	if b.now.Load().state != s {
+		changes = b.enter(g, nil)
+	} else {
+		b.now.Store(g)
+	}
+	b.mu.Unlock()
+	b.tell(nil, changes)
+}

@@ -1,0 +1,166 @@
+package backstay
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// A Class says what an error means for policy.
+type Class uint8
+
+// The classes of errors.
+const (
+	// Success: no error.
+	Success Class = iota
+	// Transient: the callee failed, and another try may succeed.
+	Transient
+	// Throttled: the callee is well and asks for fewer calls. Another try may
+	// succeed, later; it does not count against the callee's health.
+	Throttled
+	// Permanent: the callee answered, with a no that another try will not
+	// change: not found, not allowed, malformed. It is not the callee's failure.
+	Permanent
+	// Broken: the callee failed in a way that another try will not mend, such
+	// as a certificate that does not verify. It counts against its health.
+	Broken
+	// Canceled: somebody lost interest in the call. It tells nothing about the
+	// callee.
+	Canceled
+)
+
+// String returns the name of the class in lower case.
+func (c Class) String() string {
+	names := [...]string{"success", "transient", "throttled", "permanent", "broken", "canceled"}
+	if int(c) < len(names) {
+		return names[c]
+	}
+	return "unknown"
+}
+
+// An Error tells policies more than its text does. It reads, unwraps and
+// compares as Err.
+type Error struct {
+	// Err is the error itself. It must not be nil.
+	Err error
+	// Class is what Err means for policy; Success stands for the class that
+	// Err has by itself.
+	Class Class
+	// RetryAfter is how long the callee asked to be left alone; 0 if it did
+	// not say.
+	RetryAfter time.Duration
+	// NotSent reports that the call never left this process, so that nothing
+	// can have been done.
+	NotSent bool
+	// Type is a short name from a fixed set for spans and metrics, such as
+	// "connection_refused". It never holds an identifier.
+	Type string
+}
+
+// Error returns the text of Err.
+func (e *Error) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *Error) Unwrap() error { return e.Err }
+
+// A Detailer is an error that tells what an Error does, for packages that have
+// error types of their own. Err of the details is ignored.
+type Detailer interface {
+	error
+	Details() Error
+}
+
+// Classify returns what err means for policy: what the first *Error or
+// Detailer in its tree says, else Canceled for context.Canceled, else
+// Transient, which is what most errors of calls between services are.
+func Classify(err error) Class {
+	if err == nil {
+		return Success
+	}
+	if d, ok := details(err); ok && d.Class != Success {
+		return d.Class
+	}
+	if errors.Is(err, context.Canceled) {
+		return Canceled
+	}
+	return Transient
+}
+
+// NotSent reports whether err says that the call never left this process.
+func NotSent(err error) bool {
+	d, _ := details(err)
+	return d.NotSent
+}
+
+// RetryAfter returns how long the callee asked to be left alone, and whether
+// it did. Besides *Error and Detailer it understands every error that has a
+// RetryAfter() time.Duration method.
+func RetryAfter(err error) (time.Duration, bool) {
+	if d, ok := details(err); ok && d.RetryAfter > 0 {
+		return d.RetryAfter, true
+	}
+	if e, ok := errors.AsType[interface {
+		error
+		RetryAfter() time.Duration
+	}](err); ok {
+		d := e.RetryAfter()
+		return d, d > 0
+	}
+	return 0, false
+}
+
+// TypeOf returns the name of err for spans and metrics: what the error says,
+// "timeout" or "canceled" for those, else "_OTHER".
+func TypeOf(err error) string {
+	d, _ := details(err)
+	switch {
+	case err == nil:
+		return ""
+	case d.Type != "":
+		return d.Type
+	case errors.Is(err, context.DeadlineExceeded):
+		return "timeout"
+	case errors.Is(err, context.Canceled):
+		return "canceled"
+	}
+	return "_OTHER"
+}
+
+// details returns what the errors in err's tree tell, and whether any does. Of
+// two that tell the same thing the outer one is believed.
+func details(err error) (Error, bool) {
+	switch e := err.(type) {
+	case nil:
+		return Error{}, false
+	case *Error:
+		return e.over(e.Err), true
+	case Detailer:
+		d := e.Details()
+		return d.over(errors.Unwrap(err)), true
+	case interface{ Unwrap() error }:
+		return details(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			if d, ok := details(inner); ok {
+				return d, true
+			}
+		}
+	}
+	return Error{}, false
+}
+
+// over returns e with what it leaves open filled in from the details of inner.
+func (e *Error) over(inner error) Error {
+	d, _ := details(inner)
+	if e.Class != Success {
+		d.Class = e.Class
+	}
+	if e.RetryAfter != 0 {
+		d.RetryAfter = e.RetryAfter
+	}
+	if e.Type != "" {
+		d.Type = e.Type
+	}
+	d.NotSent = d.NotSent || e.NotSent
+	return d
+}

@@ -1,0 +1,85 @@
+package backstay
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"sync"
+
+	"github.com/backstay-go/backstay/internal/body"
+)
+
+// Do runs fn as a call named op under p. It returns what fn returned in the
+// last attempt, or the policy's own error.
+//
+// fn must honour its ctx, which ends with Do: what fn returns must not need it
+// any more. Two results are exempt, for they are what people return: the body
+// of an *http.Response and an io.ReadCloser may be read afterwards, and the
+// call lasts until they are closed.
+//
+// HTTP statuses mean nothing to Do; package httpcall knows them.
+func Do[T any](ctx context.Context, p *Policy, op string, fn func(context.Context) (T, error)) (T, error) {
+	return doBinding[T]().call(ctx, p, op, fn)
+}
+
+// Wrap gives fn the policy once and keeps its signature. See Do for what fn may
+// return.
+func Wrap[Req, Resp any](p *Policy, op string, fn func(context.Context, Req) (Resp, error)) func(context.Context, Req) (Resp, error) {
+	if fn == nil {
+		panic("backstay: Wrap needs a function")
+	}
+	o := closing[Req, Resp]()
+	o.Name = op
+	o.fn = fn
+	return bind(p, o)
+}
+
+// doBindings holds a *binding for each T that Do is used with, under (*T)(nil).
+var doBindings sync.Map
+
+func doBinding[T any]() *binding[func(context.Context) (T, error), T] {
+	type fn = func(context.Context) (T, error)
+	key := any((*T)(nil))
+	if b, ok := doBindings.Load(key); ok {
+		return b.(*binding[fn, T])
+	}
+	o := closing[fn, T]()
+	o.Do = func(ctx context.Context, _ *Call, f fn) (T, error) { return f(ctx) }
+	b, _ := doBindings.LoadOrStore(key, newBinding(o))
+	return b.(*binding[fn, T])
+}
+
+// closing returns an Op that knows how to release and hold a Resp that is read
+// after the call.
+func closing[Req, Resp any]() (op Op[Req, Resp]) {
+	switch o := any(&op).(type) {
+	case *Op[Req, *http.Response]:
+		o.Discard = func(r *http.Response) {
+			if r != nil && r.Body != nil {
+				body.Drain(r.Body)
+			}
+		}
+		o.Hold = func(r *http.Response, done func(error)) *http.Response {
+			if r == nil || r.Body == nil {
+				done(nil)
+				return r
+			}
+			r.Body = body.Hold(r.Body, done)
+			return r
+		}
+	case *Op[Req, io.ReadCloser]:
+		o.Discard = func(r io.ReadCloser) {
+			if r != nil {
+				r.Close()
+			}
+		}
+		o.Hold = func(r io.ReadCloser, done func(error)) io.ReadCloser {
+			if r == nil {
+				done(nil)
+				return r
+			}
+			return body.Hold(r, done)
+		}
+	}
+	return op
+}

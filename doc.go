@@ -1,0 +1,2 @@
+// Package backstay makes calls between services survive.
+package backstay

@@ -1,0 +1,5 @@
+//go:build !race
+
+package backstay
+
+const poison = false

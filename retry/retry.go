@@ -1,0 +1,167 @@
+package retry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/backstay-go/backstay"
+)
+
+// Unlimited is a MaxAttempts that leaves the end to the caller's deadline and
+// the budget.
+const Unlimited = -1
+
+// Config describes a retry. The zero value is fit for production.
+type Config struct {
+	// MaxAttempts counts the first attempt too. 0 means 3, Unlimited sets no
+	// limit.
+	MaxAttempts int
+
+	// Backoff gives the pauses. The zero value means
+	// Exponential(50*time.Millisecond, time.Second).
+	Backoff Backoff
+
+	// Budget bounds the retries to a share of the calls. nil means a
+	// NewBudget(BudgetConfig{}) for each target of the calls.
+	Budget *Budget
+
+	// NoBudget leaves the budget out: every failed call may then be tried
+	// MaxAttempts times, and so may the load be.
+	NoBudget bool
+
+	// MaxRetryAfter is the longest pause that a callee may ask for. A call for
+	// which it asks more fails at once. 0 means 30 seconds.
+	MaxRetryAfter time.Duration
+
+	// If reports whether to try again after err, in place of the class that
+	// the error has. Whether it is harmless to is not If's to decide, nor
+	// whether there is time. nil means Transient and Throttled.
+	If func(err error) bool
+
+	// Polling is for a call that its caller makes in a loop without pauses of
+	// its own, such as a queue's long poll: a failure that is not retried for
+	// want of budget is returned after the pause, not at once.
+	Polling bool
+
+	// Nested allows retries inside the attempts of another retry of this
+	// package, where one attempt is made otherwise.
+	Nested bool
+}
+
+// Validate reports what is wrong with the config.
+func (c Config) Validate() error {
+	switch {
+	case c.MaxAttempts < Unlimited:
+		return fmt.Errorf("retry: MaxAttempts is %d; give the number of attempts with the first, or Unlimited", c.MaxAttempts)
+	case c.MaxAttempts == 1:
+		return fmt.Errorf("retry: MaxAttempts counts the first attempt, so 1 never retries; give 2 or more, or leave retry out")
+	case c.MaxRetryAfter < 0:
+		return fmt.Errorf("retry: MaxRetryAfter is %v; give a positive duration", c.MaxRetryAfter)
+	case c.Budget != nil && c.NoBudget:
+		return fmt.Errorf("retry: there is a Budget and NoBudget; keep one of them")
+	case c.MaxAttempts == Unlimited && c.NoBudget:
+		return fmt.Errorf("retry: Unlimited attempts without a budget hammer a target that is down; keep the budget, or limit the attempts")
+	}
+	return nil
+}
+
+// New returns a middleware that makes a call again when it has failed, under
+// the rules in the package's documentation.
+//
+// It panics if cfg is not valid.
+func New(cfg Config) backstay.Middleware {
+	if err := cfg.Validate(); err != nil {
+		panic(err.Error())
+	}
+	r := &retrier{
+		attempts:      or(cfg.MaxAttempts, 3),
+		backoff:       cfg.Backoff.orDefault(),
+		budget:        cfg.Budget,
+		maxRetryAfter: or(cfg.MaxRetryAfter, 30*time.Second),
+		retryable:     cfg.If,
+		polling:       cfg.Polling,
+		nested:        cfg.Nested,
+	}
+	if r.budget == nil && !cfg.NoBudget {
+		r.budget = NewBudget(BudgetConfig{})
+		r.perTarget = new(budgets)
+	}
+	if r.retryable == nil {
+		r.retryable = worthIt
+	}
+	return r
+}
+
+// worthIt reports whether another attempt may succeed where err was the end of
+// one.
+func worthIt(err error) bool {
+	if _, ok := errors.AsType[*backoff.PermanentError](err); ok {
+		return false
+	}
+	c := backstay.Classify(err)
+	return c == backstay.Transient || c == backstay.Throttled
+}
+
+type retrier struct {
+	attempts      int
+	backoff       Backoff
+	budget        *Budget // that of calls without a target; nil for none
+	perTarget     *budgets
+	maxRetryAfter time.Duration
+	retryable     func(error) bool
+	polling       bool
+	nested        bool
+}
+
+func (r *retrier) String() string {
+	if r.attempts == Unlimited {
+		return "retry(unlimited)"
+	}
+	return fmt.Sprintf("retry(%d)", r.attempts)
+}
+
+func (r *retrier) Traits() backstay.Traits { return backstay.Traits{Repeats: true, Forks: true} }
+
+func (r *retrier) Wrap(next backstay.Func) backstay.Func {
+	return func(ctx context.Context, call *backstay.Call) error {
+		budget := r.budgetOf(call)
+		if budget != nil {
+			budget.Deposit()
+		}
+		mark := call.Begin()
+		err := next(ctx, call)
+		if err == nil {
+			return nil
+		}
+		return r.again(ctx, call, call.Split(mark), next, budget, err)
+	}
+}
+
+func (r *retrier) again(ctx context.Context, call, first *backstay.Call, next backstay.Func, budget *Budget, err error) error {
+	s := series{retrier: r, next: next, call: call, budget: budget, sent: 1}
+	return s.run(ctx, first, err)
+}
+
+// attempt runs a, and ends it if it panics.
+func attempt(ctx context.Context, a *backstay.Call, next backstay.Func) error {
+	returned := false
+	defer func() {
+		if !returned {
+			a.Discard(backstay.ErrPanicked)
+		}
+	}()
+	err := next(ctx, a)
+	returned = true
+	return err
+}
+
+func (r *retrier) budgetOf(call *backstay.Call) *Budget {
+	if r.perTarget == nil || call.Target == "" {
+		return r.budget
+	}
+	return r.perTarget.of(call.Target, r.budget)
+}

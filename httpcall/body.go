@@ -1,0 +1,250 @@
+package httpcall
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+var (
+	errUsedUp = errors.New("httpcall: the request body has been read and has no GetBody; set Config.BufferBody to keep a copy")
+	errInUse  = errors.New("httpcall: the request body is still being read by an earlier attempt")
+)
+
+// A source gives each attempt of a call its request body. The caller's own
+// goes to the first that is sent; once it has been read from, the others get
+// what GetBody returns, or what was copied while it was read.
+type source struct {
+	original io.ReadCloser
+	getBody  func() (io.ReadCloser, error)
+	limit    int64 // of what is copied
+	connect  bool
+
+	mu     sync.Mutex
+	holder *requestBody // the last that was sent with the original
+	copied []byte
+	spent  bool // read from, and not all of it was copied
+	closed bool // the original was
+	over   bool // the call is
+}
+
+// maxWait bounds the wait for net/http to close the body of an attempt that
+// has failed, which it may do a little later.
+const maxWait = 100 * time.Millisecond
+
+// newSource returns the source of req's body, or nil if there is nothing to
+// read and the request may be sent any number of times.
+func (t *Transport) newSource(req *http.Request) *source {
+	s := &source{original: req.Body, getBody: req.GetBody, connect: req.Method == http.MethodConnect}
+	if s.original == nil {
+		s.original = http.NoBody
+	}
+	if s.original == http.NoBody && !s.connect {
+		return nil
+	}
+	if s.getBody == nil {
+		s.limit = t.cfg.BufferBody
+	}
+	return s
+}
+
+// next returns the body of another attempt. If that cannot be the original any
+// more, GetBody is asked now, while a failure of it can still be avoided.
+func (s *source) next(ctx context.Context) (*requestBody, error) {
+	s.mu.Lock()
+	h := s.holder
+	s.mu.Unlock()
+	if h != nil && s.getBody == nil && !h.wait(ctx, maxWait) {
+		return nil, errInUse
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.connect && h != nil:
+		return nil, errConnect
+	case s.free():
+		return &requestBody{src: s, gone: make(chan struct{})}, nil
+	case s.getBody == nil:
+		return nil, errUsedUp
+	}
+	own, err := s.getBody()
+	return &requestBody{src: s, own: own}, err
+}
+
+// free reports whether the original can be sent: it has not been read from, or
+// a copy was kept, and nobody is reading it.
+func (s *source) free() bool {
+	return !s.spent && !s.closed && (s.holder == nil || s.holder.idle())
+}
+
+// rewind returns what net/http may call when it sends a request again by
+// itself.
+func (s *source) rewind() func() (io.ReadCloser, error) {
+	if s.connect {
+		return nil
+	}
+	return s.getBody
+}
+
+// finish ends the call: the original is closed, by the attempt that has it or
+// at once if none does. After a panic nobody will.
+func (s *source) finish(panicked bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+	if panicked || s.holder == nil || s.holder.isClosed() {
+		s.close()
+	}
+}
+
+func (s *source) close() error {
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	return s.original.Close()
+}
+
+// A requestBody is the request body of one attempt.
+type requestBody struct {
+	src *source
+	own io.ReadCloser // from GetBody; else the original is read
+	pos int           // in the copy
+
+	mu      sync.Mutex
+	closed  bool
+	reading bool
+	gone    chan struct{} // closed when closed and not reading
+}
+
+// send is called when the attempt is sent. Of two attempts that overlap and
+// were both to have the original the second has to do with GetBody.
+func (b *requestBody) send() error {
+	s := b.src
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case b.own != nil:
+	case s.free():
+		s.holder = b
+	case s.getBody != nil:
+		own, err := s.getBody()
+		b.own = own
+		return err
+	default:
+		return errInUse
+	}
+	return nil
+}
+
+func (b *requestBody) Read(p []byte) (int, error) {
+	if b.own != nil {
+		return b.own.Read(p)
+	}
+	if !b.enter() {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	defer b.leave()
+	if n := b.replay(p); n > 0 {
+		return n, nil
+	}
+	n, err := b.src.original.Read(p)
+	b.keep(p[:n])
+	return n, err
+}
+
+// replay reads what an earlier attempt has read.
+func (b *requestBody) replay(p []byte) int {
+	b.src.mu.Lock()
+	defer b.src.mu.Unlock()
+	n := copy(p, b.src.copied[min(b.pos, len(b.src.copied)):])
+	b.pos += n
+	return n
+}
+
+// keep copies what was read for later attempts, as long as it is not too much.
+func (b *requestBody) keep(p []byte) {
+	s := b.src
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case len(p) == 0 || s.spent:
+	case int64(len(s.copied)+len(p)) > s.limit:
+		s.spent, s.copied = true, nil
+	default:
+		s.copied = append(s.copied, p...)
+		b.pos += len(p)
+	}
+}
+
+// Close closes what was read, or leaves that to the source while another
+// attempt may need it.
+func (b *requestBody) Close() error {
+	b.mu.Lock()
+	again := b.closed
+	b.closed = true
+	if !again && !b.reading && b.gone != nil {
+		close(b.gone)
+	}
+	b.mu.Unlock()
+	if again {
+		return nil
+	}
+	if b.own != nil {
+		return b.own.Close()
+	}
+	s := b.src
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.holder == b && (s.over || s.spent) {
+		return s.close()
+	}
+	return nil
+}
+
+func (b *requestBody) enter() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reading = !b.closed
+	return b.reading
+}
+
+func (b *requestBody) leave() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reading = false
+	if b.closed {
+		close(b.gone)
+	}
+}
+
+func (b *requestBody) isClosed() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closed
+}
+
+func (b *requestBody) idle() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closed && !b.reading
+}
+
+// wait reports whether the body fell idle before d had passed or ctx ended.
+func (b *requestBody) wait(ctx context.Context, d time.Duration) bool {
+	if b.idle() {
+		return true
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-b.gone:
+		return true
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return false
+}

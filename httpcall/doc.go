@@ -1,0 +1,2 @@
+// Package httpcall sends HTTP requests under a policy.
+package httpcall

@@ -2,7 +2,6 @@ package breaker
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -98,113 +97,36 @@ func (b *Breaker) run(ctx context.Context, call *backstay.Call, next backstay.Fu
 	return err
 }
 
-// longAgo is how much of its caller's deadline a call must have had for the
-// end of it to say something about the callee, where no SlowAfter says so.
-const longAgo = time.Second
-
-// judge returns what the end of a call says about the callee.
-func (b *Breaker) judge(ctx context.Context, call *backstay.Call, err error) outcome {
-	long := b.cfg.SlowAfter > 0 && call.Ended()-call.Began() >= b.cfg.SlowAfter
-	o := success
-	if err != nil {
-		o = b.judgeError(ctx, call, err)
-	}
-	if long && o != excluded {
-		o |= slow
-	}
-	return o
-}
-
-func (b *Breaker) judgeError(ctx context.Context, call *backstay.Call, err error) outcome {
-	if !call.Sent() {
-		return excluded // turned away inside: a limiter, another breaker, no endpoint
-	}
-	switch ended := ctx.Err(); {
-	case ended == nil:
-	case !errors.Is(ended, context.DeadlineExceeded):
-		return excluded
-	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled):
-		// The caller's time was up. If it was long, that is the callee's fault.
-		if call.Ended()-call.Began() < or(b.cfg.SlowAfter, longAgo) {
-			return excluded
-		}
-		return failure
-	}
-	if b.cfg.Failure != nil {
-		if b.cfg.Failure(err) {
-			return failure
-		}
-		return success
-	}
-	return byClass(err)
-}
-
-func byClass(err error) outcome {
-	switch backstay.Classify(err) {
-	case backstay.Throttled, backstay.Canceled:
-		return excluded
-	case backstay.Success, backstay.Permanent:
-		return success
-	default:
-		return failure
-	}
-}
-
-// Allow is for callers that cannot wrap their calls. Where it returns no
-// error, the call may go ahead and done must be called with its error, once;
-// more often does nothing.
-func (b *Breaker) Allow() (done func(err error), err error) {
-	g := b.now.Load()
-	var p *probe
-	if g.state != Closed || g.ramp != nil {
-		var rejection error
-		if g, p, rejection = b.admit(g, nil); rejection != nil {
-			return nil, rejection
-		}
-	}
-	began := clock.Now()
-	var over atomic.Bool
-	return func(err error) {
-		if over.Swap(true) {
-			return
-		}
-		o := failure // should Failure panic
-		defer func() { b.report(nil, g, p, o, err) }()
-		switch {
-		case err == nil:
-			o = success
-		case b.cfg.Failure == nil:
-			o = byClass(err)
-		case !b.cfg.Failure(err):
-			o = success
-		}
-		if b.cfg.SlowAfter > 0 && clock.Now()-began >= b.cfg.SlowAfter && o != excluded {
-			o |= slow
-		}
-	}, nil
-}
-
 // admit decides on a call where the breaker is not simply closed. It returns
-// the generation that let the call pass, and the call's part as a probe.
+// the generation that lets the call pass, and the call's part as a probe. call
+// is nil for those of Allow.
 func (b *Breaker) admit(g *generation, call *backstay.Call) (*generation, *probe, error) {
 	var p *probe
-	rejection := g.rejection
-	switch {
-	case g.blocks():
-	case g.state == Disabled, g.state == Closed && g.ramp.admit():
-		return g, nil, nil
-	case g.state != Closed:
+	if g.asks() {
 		var changes []Change
-		g, p, rejection, changes = b.try()
-		b.tell(call, changes)
+		g, p, changes = b.try()
+		b.announce(call, g, p, changes)
 	}
-	if rejection == nil {
+	if p != nil || g.passes() {
 		return g, p, nil
 	}
 	if call != nil && call.Watched() {
-		call.Emit(backstay.Event{Kind: backstay.EventReject, Attempt: call.Attempt, Reason: "circuit_open", Source: b.cfg.Name, Err: rejection})
+		call.Emit(backstay.Event{Kind: backstay.EventReject, Attempt: call.Attempt, Reason: "circuit_open", Source: b.cfg.Name, Err: g.rejection})
 	}
-	return nil, nil, rejection
+	return nil, nil, g.rejection
+}
+
+// announce tells of the changes that letting a probe pass has made. The probe
+// is given back should an observer end the goroutine here, before the call.
+func (b *Breaker) announce(call *backstay.Call, g *generation, p *probe, changes []Change) {
+	told := false
+	defer func() {
+		if !told && p != nil {
+			b.settle(g, p, excluded, nil)
+		}
+	}()
+	b.tell(call, changes)
+	told = true
 }
 
 // report records the outcome of a call that g let pass.
@@ -215,17 +137,15 @@ func (b *Breaker) report(call *backstay.Call, g *generation, p *probe, o outcome
 		return
 	case o == excluded || g.state != Closed:
 		return
-	case o == success:
-		if g.succeed() {
-			return
-		}
+	case o == success && g.succeed():
+		return
 	}
 	now := ended(call)
 	if o != success {
-		g.record(now, o)
+		g.record(now, o, err)
 	}
-	if b.trips(g, now) {
-		b.tell(call, b.trip(g, err))
+	if cause, trips := b.trips(g, now); trips {
+		b.tell(call, b.trip(g, cause))
 	}
 }
 
@@ -237,50 +157,19 @@ func ended(call *backstay.Call) time.Duration {
 	return call.Ended()
 }
 
-func (b *Breaker) trips(g *generation, now time.Duration) bool {
+// trips reports whether what g has seen opens the breaker, and the failure
+// that is to blame: none where calls were only slow.
+func (b *Breaker) trips(g *generation, now time.Duration) (cause error, trips bool) {
 	if n := b.cfg.ConsecutiveFailures; n > 0 && g.consecutive.Load() >= int64(n) {
-		return true
+		return g.lastFailure(), true
 	}
 	t := g.window.tally(now)
 	if t.calls < int64(b.cfg.MinCalls) {
-		return false
+		return nil, false
 	}
-	calls := float64(t.calls)
-	return b.cfg.FailureRate != Never && float64(t.failures) >= b.cfg.FailureRate*calls && t.failures > 0 ||
-		b.cfg.SlowAfter > 0 && float64(t.slow) >= b.cfg.SlowRate*calls && t.slow > 0
-}
-
-// tell reports changes to the call that caused them and to OnChange. Changes
-// are told in order: where another goroutine is telling, it goes on with these.
-func (b *Breaker) tell(call *backstay.Call, changes []Change) {
-	if len(changes) == 0 {
-		return
+	if t.failures > 0 {
+		cause = g.lastFailure()
 	}
-	if call != nil {
-		for _, c := range changes {
-			call.Emit(backstay.Event{Kind: backstay.EventState, Attempt: call.Attempt, Source: c.Name, From: c.From.String(), To: c.To.String(), Err: c.Cause})
-		}
-	}
-	for b.tellNext() {
-	}
-}
-
-func (b *Breaker) tellNext() bool {
-	b.mu.Lock()
-	if b.notifying || len(b.queue) == 0 {
-		b.mu.Unlock()
-		return false
-	}
-	c := b.queue[0]
-	b.queue = b.queue[1:]
-	b.notifying = true
-	b.mu.Unlock()
-	defer func() {
-		_ = recover() // an observer never changes what the call returns
-		b.mu.Lock()
-		b.notifying = false
-		b.mu.Unlock()
-	}()
-	b.cfg.OnChange(c)
-	return true
+	return cause, b.cfg.FailureRate != Never && t.reaches(b.cfg.FailureRate, t.failures) ||
+		b.cfg.SlowAfter > 0 && t.reaches(b.cfg.SlowRate, t.slow)
 }

@@ -17,7 +17,9 @@ type Config struct {
 	FailureRate float64
 
 	// SlowAfter is how long a call may take before it counts as slow, however
-	// it ends. 0 means that no call is slow.
+	// it ends. A call that its caller's deadline ended is a failure if it took
+	// as long, and does not count if it did not. 0 means that no call is slow,
+	// and a second for those deadlines.
 	SlowAfter time.Duration
 
 	// SlowRate is like FailureRate, of slow calls. 0 means 0.5.
@@ -45,7 +47,10 @@ type Config struct {
 	Cooldown time.Duration
 
 	// MaxCooldown bounds Cooldown as it grows, and what a callee can make of it
-	// with Retry-After. 0 means a minute, or Cooldown if that is longer.
+	// with Retry-After. Nothing is added to it at random, so near it the random
+	// part is drawn from below, unless that would be less than Cooldown or than
+	// the callee has asked for. 0 means a minute, or 2 * Cooldown if that is
+	// longer.
 	MaxCooldown time.Duration
 
 	// Probes is how many calls are tried, at most at the same time, and must
@@ -62,12 +67,15 @@ type Config struct {
 	Recovery time.Duration
 
 	// Failure reports whether err counts as a failure, in place of the class
-	// that it has. It is not asked about calls that were given up or not sent.
-	// nil means Transient and Broken.
+	// that it has. It is not asked about calls that were given up or not sent,
+	// and Throttled errors that it lets go count neither way. nil means
+	// Transient and Broken.
 	Failure func(err error) bool
 
 	// OnChange is told of each change of state, in order and once. It runs on
-	// the goroutine of a call, without locks held, so it may use the breaker.
+	// the goroutine of a call, which waits for it, without locks held, so it
+	// may use the breaker; its panics are swallowed. The breakers of a Group
+	// share it and may call it at the same time.
 	OnChange func(Change)
 }
 
@@ -117,7 +125,7 @@ func (c Config) defaults() Config {
 		c.Window = or(c.Window, 10*time.Second)
 	}
 	c.Cooldown = or(c.Cooldown, 5*time.Second)
-	c.MaxCooldown = or(c.MaxCooldown, max(time.Minute, c.Cooldown))
+	c.MaxCooldown = or(c.MaxCooldown, max(time.Minute, c.Cooldown, 2*c.Cooldown)) // 2* may overflow
 	c.Probes = or(c.Probes, 3)
 	c.MaxProbe = or(c.MaxProbe, time.Minute)
 	return c

@@ -16,7 +16,8 @@ type generation struct {
 	// Closed and HalfOpen.
 	window      window
 	consecutive atomic.Int64
-	ramp        *ramp // nil for none
+	failed      atomic.Pointer[error] // the last failure
+	ramp        *ramp                 // nil for none
 
 	// What calls get that are turned away. In Open a timer says when the time
 	// has come to try one, so that turning one away need not read the clock.
@@ -37,18 +38,37 @@ func (g *generation) succeed() bool {
 }
 
 // record counts an outcome that is not a plain success.
-func (g *generation) record(now time.Duration, o outcome) {
-	g.window.record(now, o)
+func (g *generation) record(now time.Duration, o outcome, err error) {
 	if o&failure != 0 {
+		g.failed.Store(&err)
 		g.consecutive.Add(1)
 	} else if g.consecutive.Load() != 0 {
 		g.consecutive.Store(0)
 	}
+	g.window.record(now, o)
+}
+
+func (g *generation) lastFailure() error {
+	if err := g.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // blocks reports whether calls are turned away without a look at the clock.
 func (g *generation) blocks() bool {
 	return g.state == ForcedOpen || g.state == Open && !g.ripe.Load()
+}
+
+// asks reports whether it takes the state machine to decide on a call.
+func (g *generation) asks() bool {
+	return g.state == HalfOpen || g.state == Open && g.ripe.Load()
+}
+
+// passes reports whether a call passes that is no probe. Where one does not,
+// there is a rejection.
+func (g *generation) passes() bool {
+	return g.state == Disabled || g.state == Closed && (g.ramp == nil || g.ramp.admit())
 }
 
 // A probe is a call that is let pass in HalfOpen. Its report goes to the state
@@ -77,6 +97,6 @@ func (r *ramp) admit() bool {
 		r.over.Store(true)
 		return true
 	}
-	n := r.count.Add(1)
-	return n*shares[i]/100 != (n-1)*shares[i]/100
+	n := r.count.Add(1) - 1 // the first passes
+	return n == 0 || n*shares[i]/100 != (n-1)*shares[i]/100
 }

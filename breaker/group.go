@@ -37,21 +37,27 @@ func By(name string, f func(ctx context.Context, call *backstay.Call) string) Ke
 	return Key{name, f, false}
 }
 
-// maxBreakers bounds the breakers of a group. Keys beyond it share one, until
-// there is a breaker that is closed and idle, which then makes room.
+// maxBreakers bounds the breakers of a group.
 const maxBreakers = 4096
 
 // A Group is a breaker for each key, made when first needed. It is a
 // backstay.Middleware and safe for concurrent use.
+//
+// It holds 4096 breakers at most. Keys beyond that share one, named "_OTHER",
+// until breakers that are closed and idle have made room. One is idle when no
+// call has begun for longer than a Window and MaxProbe. Those that are not
+// closed stay, so that a crowd of new keys does not set a sick callee free:
+// Forget the keys that are gone for good.
 type Group struct {
 	cfg    Config
 	key    Key
 	beyond *Breaker
 
-	m     sync.Map // string to *member
-	mu    sync.Mutex
+	m     sync.Map      // string to *member
+	idle  time.Duration // without a call, after which a breaker may go
+	mu    sync.Mutex    // guards what follows, and additions to m
 	size  int
-	swept time.Duration
+	swept time.Duration // when makeRoom last looked
 }
 
 type member struct {
@@ -67,6 +73,7 @@ func NewGroup(cfg Config, key Key) *Group {
 	}
 	g := &Group{cfg: cfg, key: key}
 	g.beyond = g.fresh("_OTHER")
+	g.idle = max(g.beyond.cfg.Window, g.beyond.cfg.MaxProbe)
 	return g
 }
 
@@ -105,7 +112,8 @@ func (g *Group) Wrap(next backstay.Func) backstay.Func {
 	}
 }
 
-// Breaker returns the breaker of a key, which is made if there is none yet.
+// Breaker returns the breaker of a key, which is made if there is none yet. Ask
+// anew for each call, or it may be one that the group has dropped.
 func (g *Group) Breaker(key string) *Breaker {
 	if v, ok := g.m.Load(key); ok {
 		m := v.(*member)
@@ -133,6 +141,20 @@ func (g *Group) All() iter.Seq2[string, *Breaker] {
 	}
 }
 
+// Forget drops the breaker of a key, such as an endpoint that is gone. Calls
+// that are under way end as if it were still there.
+func (g *Group) Forget(key string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.drop(key)
+}
+
+func (g *Group) drop(key string) {
+	if _, ok := g.m.LoadAndDelete(key); ok {
+		g.size--
+	}
+}
+
 func (g *Group) add(key string) *Breaker {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -149,19 +171,18 @@ func (g *Group) add(key string) *Breaker {
 	return m.Breaker
 }
 
-// makeRoom evicts the breakers that are closed and were not used since the last
-// sweep, and reports whether there were any. It looks once a second at most.
+// makeRoom evicts the breakers that are closed and idle, and reports whether
+// there were any.
 func (g *Group) makeRoom() bool {
 	now := clock.Now()
-	if now-g.swept < time.Second && g.swept != 0 {
+	if g.swept != 0 && now-g.swept <= g.idle {
 		return false
 	}
 	g.swept = now
 	before := g.size
 	g.m.Range(func(k, v any) bool {
 		if m := v.(*member); !m.used.Swap(false) && m.State() == Closed {
-			g.m.Delete(k)
-			g.size--
+			g.drop(k.(string))
 		}
 		return true
 	})

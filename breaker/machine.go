@@ -2,6 +2,7 @@ package breaker
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -51,38 +52,36 @@ func (b *Breaker) trip(g *generation, cause error) []Change {
 	return b.follow(cause)
 }
 
-// try decides on a call while the breaker is open, or half open.
-func (b *Breaker) try() (*generation, *probe, error, []Change) {
+// try decides on a call while the breaker is open, or half open. It returns the
+// generation that there is then, and a probe if the call may pass as one.
+func (b *Breaker) try() (*generation, *probe, []Change) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	g := b.now.Load()
-	now := clock.Now()
-	switch {
-	case g.state == Closed || g.state == Disabled: // since the caller has looked
-		return g, nil, nil, nil
-	case g.blocks():
-		return nil, nil, g.rejection, nil
+	if !g.asks() { // any more: the caller has looked without the lock
+		return g, nil, nil
 	}
+	now := clock.Now()
 	for _, p := range g.probes {
-		if now-p.began > b.cfg.MaxProbe {
+		if b.late(p, now) {
 			p.report(errFailed)
-			changes := b.follow(errors.New("a probe did not end within " + b.cfg.MaxProbe.String()))
-			return nil, nil, b.now.Load().rejection, changes
+			changes := b.follow(b.lateProbe())
+			return b.now.Load(), nil, changes
 		}
 	}
 	report, err := b.machine.Allow()
 	changes := b.follow(nil)
 	g = b.now.Load()
 	if err != nil {
-		return nil, nil, g.rejection, changes
+		return g, nil, changes
 	}
 	p := &probe{began: now, report: report}
 	g.probes = append(g.probes, p)
-	return g, p, nil, changes
+	return g, p, changes
 }
 
 // settle reports the end of a probe, unless its generation is over.
-func (b *Breaker) settle(g *generation, p *probe, o outcome, cause error) []Change {
+func (b *Breaker) settle(g *generation, p *probe, o outcome, err error) []Change {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	i := slices.Index(g.probes, p)
@@ -91,6 +90,12 @@ func (b *Breaker) settle(g *generation, p *probe, o outcome, cause error) []Chan
 	}
 	g.probes = slices.Delete(g.probes, i, i+1)
 	switch {
+	case o&failure != 0:
+		p.report(errFailed)
+		return b.follow(err)
+	case b.late(p, clock.Now()):
+		p.report(errFailed)
+		return b.follow(b.lateProbe())
 	case o == excluded:
 		p.report(errExcluded)
 	case o == success:
@@ -98,7 +103,13 @@ func (b *Breaker) settle(g *generation, p *probe, o outcome, cause error) []Chan
 	default: // slow is not well
 		p.report(errFailed)
 	}
-	return b.follow(cause)
+	return b.follow(nil)
+}
+
+func (b *Breaker) late(p *probe, now time.Duration) bool { return now-p.began > b.cfg.MaxProbe }
+
+func (b *Breaker) lateProbe() error {
+	return fmt.Errorf("breaker: a probe did not end within %v", b.cfg.MaxProbe)
 }
 
 // follow makes the generation for the state that the machine has moved to, if
@@ -159,19 +170,30 @@ func (b *Breaker) open(after *generation, cause error) *generation {
 	} else {
 		b.reopened++
 	}
-	d := b.cfg.MaxCooldown
-	if b.reopened < 62 && b.cfg.Cooldown <= d>>b.reopened {
-		d = b.cfg.Cooldown << b.reopened
-	}
-	if asked, ok := backstay.RetryAfter(cause); ok && asked > d {
-		d = min(asked, b.cfg.MaxCooldown)
-	}
-	d += rand.N(d/4 + 1)
+	asked, _ := backstay.RetryAfter(cause)
+	d := b.cfg.pause(b.reopened, asked)
 	b.cooldown = d
 	g := &generation{state: Open, began: now}
 	g.rejection = &OpenError{Name: b.cfg.Name, State: Open, Cause: cause, until: func() time.Duration { return now + d - clock.Now() }}
 	g.timer = time.AfterFunc(d, func() { g.ripe.Store(true) })
 	return g
+}
+
+// pause returns how long to stay open after so many reopenings, where the
+// callee has asked for a time, or 0. It is never less than Cooldown and, up to
+// MaxCooldown, what was asked; near MaxCooldown what is drawn lies below.
+func (c *Config) pause(reopened int, asked time.Duration) time.Duration {
+	d := c.MaxCooldown
+	if reopened < 62 && c.Cooldown <= d>>reopened {
+		d = c.Cooldown << reopened
+	}
+	least := c.Cooldown
+	if asked <= c.MaxCooldown {
+		least = max(least, asked)
+	}
+	d = max(d, min(asked, c.MaxCooldown))
+	d = min(d, max(least, c.MaxCooldown-c.MaxCooldown/5))
+	return d + rand.N(min(d/4, c.MaxCooldown-d)+1)
 }
 
 func openedBy(g *generation) error {

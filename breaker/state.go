@@ -34,7 +34,8 @@ func (s State) String() string {
 type Change struct {
 	Name     string
 	From, To State
-	// Cause is the failure that opened the breaker, or nil.
+	// Cause is the failure that opened the breaker: the last, where a success
+	// tipped the scales. It is nil if calls were only slow.
 	Cause error
 	// Cooldown is how long a breaker that opened stays open.
 	Cooldown time.Duration
@@ -52,7 +53,7 @@ type OpenError struct {
 	// HalfOpen when there are probes enough under way, or Closed when it lets
 	// only a share of the calls pass, after it has recovered.
 	State State
-	// Cause is the failure that opened the breaker, or nil.
+	// Cause is that of the Change that opened the breaker, or nil.
 	Cause error
 
 	until func() time.Duration

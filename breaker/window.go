@@ -21,6 +21,12 @@ const (
 // A tally counts the outcomes in a window.
 type tally struct{ calls, failures, slow int64 }
 
+// reaches reports whether n of the calls are a share of at least rate. It
+// divides, since 7.0/100 is the same number as 0.07, but 0.07*100 is not 7.
+func (t tally) reaches(rate float64, n int64) bool {
+	return n > 0 && float64(n)/float64(t.calls) >= rate
+}
+
 // A window remembers outcomes, for a time or a number of calls. Recording takes
 // no lock, so that calls do not wait for one another.
 type window interface {
@@ -48,7 +54,7 @@ type timeWindow struct {
 	origin  time.Duration
 	current atomic.Pointer[bucket]
 	ring    [buckets]atomic.Pointer[bucket]
-	bad     atomic.Bool // there may be other outcomes than success
+	lastBad atomic.Int64 // number of the last bucket with another outcome than success
 
 	mu sync.Mutex // held to add a bucket
 }
@@ -59,7 +65,9 @@ type bucket struct {
 }
 
 func newTimeWindow(length time.Duration) *timeWindow {
-	return &timeWindow{width: max(length/buckets, 1), origin: clock.Now()}
+	w := &timeWindow{width: max(length/buckets, 1), origin: clock.Now()}
+	w.lastBad.Store(-buckets)
+	return w
 }
 
 func (w *timeWindow) succeed() bool {
@@ -68,9 +76,11 @@ func (w *timeWindow) succeed() bool {
 		b = w.at(clock.Now())
 	}
 	b.successes.Add(1)
-	return !w.bad.Load()
+	return b.number-w.lastBad.Load() >= buckets
 }
 
+// record raises lastBad after it has counted: a success that is counted
+// meanwhile sees the one, or is itself seen by whoever judges this outcome.
 func (w *timeWindow) record(now time.Duration, o outcome) {
 	b := w.at(now)
 	if o&slow != 0 {
@@ -81,46 +91,44 @@ func (w *timeWindow) record(now time.Duration, o outcome) {
 	} else {
 		b.successes.Add(1)
 	}
-	w.bad.Store(true)
+	for last := w.lastBad.Load(); last < b.number && !w.lastBad.CompareAndSwap(last, b.number); {
+		last = w.lastBad.Load()
+	}
 }
 
 // at returns the bucket for now, which it makes if there is none yet.
 func (w *timeWindow) at(now time.Duration) *bucket {
-	number := int64((now - w.origin) / w.width)
+	number := w.number(now)
 	if b := w.current.Load(); b != nil && b.number >= number {
 		return b
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if b := w.current.Load(); b != nil && b.number >= number {
+		return b
+	}
+	// A call that ended before its bucket did may be counted after that: it
+	// belongs to what the bucket has counted so far.
+	slot := &w.ring[number%buckets]
+	if b := slot.Load(); b != nil && b.number >= number {
 		return b
 	}
 	b := &bucket{number: number}
-	w.ring[number%buckets].Store(b)
+	slot.Store(b)
 	w.current.Store(b)
 	ends := w.origin + time.Duration(number+1)*w.width
-	time.AfterFunc(ends-now, func() { w.end(b) })
+	time.AfterFunc(ends-clock.Now(), func() { w.current.CompareAndSwap(b, nil) })
 	return b
 }
 
-// end puts an end to b, unless that has been done.
-func (w *timeWindow) end(b *bucket) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.current.Load() != b {
-		return
-	}
-	w.current.Store(nil)
-	// A failure that is recorded meanwhile sets bad after it is counted, so it
-	// is either seen here or sets bad after this has cleared it.
-	w.bad.Store(false)
-	if t := w.tally(clock.Now()); t.failures > 0 || t.slow > 0 {
-		w.bad.Store(true)
-	}
+// number returns the number of the bucket for now. A reading from before the
+// window counts with the first.
+func (w *timeWindow) number(now time.Duration) int64 {
+	return max(int64((now-w.origin)/w.width), 0)
 }
 
 func (w *timeWindow) tally(now time.Duration) (t tally) {
-	oldest := int64((now-w.origin)/w.width) - buckets + 1
+	oldest := w.number(now) - buckets + 1
 	for i := range w.ring {
 		b := w.ring[i].Load()
 		if b == nil || b.number < oldest {

@@ -1,0 +1,74 @@
+package breaker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/backstay-go/backstay"
+)
+
+// longAgo is how much of its caller's deadline a call must have had for the
+// end of it to say something about the callee, where no SlowAfter says so.
+const longAgo = time.Second
+
+// judge returns what the end of a call says about the callee.
+func (b *Breaker) judge(ctx context.Context, call *backstay.Call, err error) outcome {
+	long := b.cfg.SlowAfter > 0 && call.Ended()-call.Began() >= b.cfg.SlowAfter
+	o := success
+	if err != nil {
+		o = b.judgeError(ctx, call, err)
+	}
+	if long && o != excluded {
+		o |= slow
+	}
+	return o
+}
+
+func (b *Breaker) judgeError(ctx context.Context, call *backstay.Call, err error) outcome {
+	if !call.Sent() {
+		return excluded // turned away inside: a limiter, another breaker, no endpoint
+	}
+	switch ended := ctx.Err(); {
+	case ended == nil:
+	case !errors.Is(ended, context.DeadlineExceeded):
+		return excluded
+	case saysStopped(err):
+		// The caller's time was up. If it was long, that is the callee's fault.
+		if call.Ended()-call.Began() < or(b.cfg.SlowAfter, longAgo) {
+			return excluded
+		}
+		return failure
+	}
+	return b.weigh(err)
+}
+
+// saysStopped reports whether err is how functions say that their context has
+// ended. Another error that comes late is still an answer of the callee.
+func saysStopped(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return true
+	}
+	t, ok := errors.AsType[interface {
+		error
+		Timeout() bool
+	}](err)
+	return ok && t.Timeout()
+}
+
+// weigh returns what err says by itself.
+func (b *Breaker) weigh(err error) outcome {
+	class := backstay.Classify(err)
+	switch {
+	case class == backstay.Canceled, errors.Is(err, ErrOpen): // the latter in a policy of the function's own
+		return excluded
+	case b.cfg.Failure != nil && b.cfg.Failure(err):
+		return failure
+	case class == backstay.Throttled:
+		return excluded
+	case b.cfg.Failure != nil, class == backstay.Success, class == backstay.Permanent:
+		return success
+	default:
+		return failure
+	}
+}

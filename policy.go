@@ -103,12 +103,5 @@ func name(m Middleware) string {
 	return strings.TrimPrefix(fmt.Sprintf("%T", m), "*")
 }
 
-func (p *Policy) invoke(ctx context.Context, call *Call) error {
-	if p == nil || p.run == nil {
-		return send(ctx, call)
-	}
-	return p.run(ctx, call)
-}
-
 // send is the Func under every policy.
 func send(ctx context.Context, call *Call) error { return call.self.send(ctx) }

@@ -3,7 +3,6 @@ package backstay
 import (
 	"context"
 	"errors"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -49,25 +48,26 @@ type Call struct {
 	root      *Call
 	onDone    doneList
 	refs      atomic.Int32 // see release
-	sentBelow atomic.Bool  // a discarded fork was sent
+	sentBelow atomic.Bool  // a fork was sent
 	shared    shared       // used in the root only
 }
 
 // state is what a Call begins without.
 type state struct {
-	sent   bool // the function was entered by this attempt or by one adopted
-	forked bool // a fork has taken the request
+	sent   bool // the function was entered by this attempt itself
+	forked bool // there were forks, of which the first took the request
 	barred bool
 	dead   bool // over; only set where poison is
 	began  time.Duration
 	ended  time.Duration
-	live   int32 // forks not adopted yet; the owner's goroutine only
+	live   int32 // forks that have not given c back; the owner's goroutine only
 }
 
 // A carrier is the typed part of a Call: its request and result.
 type carrier interface {
 	send(ctx context.Context) error
 	fork() *Call
+	split() *Call
 	ownRequest() error
 	disown()
 	adopt(from *Call)
@@ -77,147 +77,20 @@ type carrier interface {
 	keep(fork *Call)
 	recycle()
 	request() any
-	result() any
-	setResult(v any) bool
-}
-
-// shared is what a logical call and all its attempts know together, concurrent
-// attempts included.
-type shared struct {
-	mu        sync.Mutex
-	dirty     bool
-	tried     []string
-	router    Router
-	observers []Observer
-	watched   atomic.Bool // there are observers
+	resultAny() any
+	setResultAny(v any) bool
 }
 
 // ErrPanicked is what the OnDone functions of a call are given when it ended
 // in a panic or in runtime.Goexit, which goes on unchanged.
 var ErrPanicked = errors.New("backstay: the call panicked")
 
-// Fork returns an attempt of its own, with a copy of the request and no result
-// yet. The caller passes it to the next Func and then ends it, with exactly one
-// of Adopt and Discard, on every path, a panic's too.
-//
-// The error tells that the request cannot be sent again, say because its body
-// has been used up; the first Fork of a call never fails.
-func (c *Call) Fork() (*Call, error) {
-	c.check()
-	f := c.child()
-	if c.forked || c.sent {
-		if err := f.self.ownRequest(); err != nil {
-			f.Discard(err)
-			return nil, err
-		}
-	}
-	c.forked = true
-	return f, nil
-}
-
-// child returns a new attempt of c.
-func (c *Call) child() *Call {
-	f := c.self.fork()
-	f.Op, f.Target, f.Endpoint, f.IdempotencyKey = c.Op, c.Target, c.Endpoint, c.IdempotencyKey
-	f.Attempt, f.Unsafe, f.Traced = 1, c.Unsafe, c.Traced
-	f.parent, f.root = c, c.root
-	c.live++
-	return f
-}
-
-// Begin is for a middleware that makes attempts one after the other: it may
-// make the first with the call itself and spare the Fork that hardly any call
-// needs. The attempt has its own request; should it fail, Split makes
-// it the fork that it was not, given what Begin returned.
-func (c *Call) Begin() Mark {
-	c.check()
-	c.ended = 0
-	c.self.disown()
-	return Mark{onDone: c.onDone.n}
-}
-
-// A Mark remembers the state of a call when its first attempt began.
-type Mark struct{ onDone int }
-
-// Split turns what c has done since Begin into a fork, as if Fork had been
-// called then: its result and its OnDone functions. c has none again.
-func (c *Call) Split(m Mark) *Call {
-	c.check()
-	f := c.child()
-	f.sent, f.barred, f.began, f.ended = c.sent, c.barred, c.began, c.ended
-	f.sentBelow.Store(c.sentBelow.Load())
-	for i := m.onDone; i < c.onDone.n; i++ {
-		f.onDone.add(c.onDone.at(i))
-	}
-	c.onDone.truncate(m.onDone)
-	f.self.adopt(c)
-	c.sent, c.barred, c.forked, c.ended = false, false, true, 0
-	c.sentBelow.Store(false)
-	return f
-}
-
-// Adopt ends the fork f and makes its result, its Endpoint and its OnDone
-// functions those of c.
-func (c *Call) Adopt(f *Call) {
-	c.check()
-	f.check()
-	c.Endpoint = f.Endpoint
-	c.sent = c.sent || f.Sent()
-	c.barred = f.barred
-	c.ended = f.ended
-	c.onDone.take(&f.onDone)
-	c.self.adopt(f)
-	c.live--
-	if f.live == 0 && !poison {
-		c.self.keep(f)
-		return
-	}
-	f.release()
-}
-
-// Discard ends a fork that nobody will use: its result is released, and its
-// OnDone functions are given err. It may be called from another goroutine than
-// that of the call it was forked from, and after that call's end.
-func (c *Call) Discard(err error) {
-	c.check()
-	p := c.parent
-	if p == nil {
-		panic("backstay: Discard of a call that is not a fork")
-	}
-	if c.Sent() {
-		p.sentBelow.Store(true)
-	}
-	defer func() {
-		c.release()
-		p.unref()
-	}()
-	defer c.onDone.run(err)
-	c.self.dropResult()
-}
-
-// release gives c back once none of its forks is alive.
-//
-// Most calls have adopted every fork by then, which only their own goroutine
-// has to know. Otherwise each living fork gives its reference back in Discard,
-// and whoever gives the last one recycles.
-func (c *Call) release() {
-	if c.live == 0 || c.refs.Add(c.live) == 0 {
-		c.end()
-	}
-}
-
-// unref is a fork's Discard giving its reference back to its parent. refs goes
-// below zero while the parent has not added the forks that live at its own end.
-func (c *Call) unref() {
-	if c.refs.Add(-1) == 0 {
-		c.end()
-	}
-}
-
 // OnDone has f called when the call is over: after its body was closed or its
 // stream has ended where it has one, else when the policy has returned. f gets
-// the error that ended the call. Functions run last registered first, once, on
-// the goroutine that ends the call.
+// the error that ended the call, nil where its caller has a result, whatever
+// the policy thought of it. Functions run last registered first, once, on the
+// goroutine that ends the call; they must not use the Call, which may be over
+// for long.
 func (c *Call) OnDone(f func(err error)) {
 	c.check()
 	c.onDone.add(f)
@@ -288,113 +161,10 @@ func (c *Call) Bar() { c.check(); c.barred = true }
 // Barred reports whether Bar was called on this attempt.
 func (c *Call) Barred() bool { c.check(); return c.barred }
 
-// A Router picks endpoints for calls.
-type Router interface {
-	// Untried reports whether it could give the call an endpoint that none of
-	// its attempts was given before.
-	Untried(call *Call) bool
-}
-
-// Try sets Endpoint and remembers it as tried by the logical call, all its
-// attempts together. r may be nil; else Elsewhere asks it.
-func (c *Call) Try(endpoint string, r Router) {
-	c.check()
-	c.Endpoint = endpoint
-	s := &c.root.shared
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.router, s.dirty = r, true
-	for _, t := range s.tried {
-		if t == endpoint {
-			return
-		}
-	}
-	s.tried = append(s.tried, endpoint)
-}
-
-// Tried reports whether an attempt of the logical call was given the endpoint.
-func (c *Call) Tried(endpoint string) bool {
-	c.check()
-	s := &c.root.shared
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, t := range s.tried {
-		if t == endpoint {
-			return true
-		}
-	}
-	return false
-}
-
-// Elsewhere reports whether another attempt would go to an endpoint that this
-// call has not tried yet, so that it need not wait.
-func (c *Call) Elsewhere() bool {
-	c.check()
-	s := &c.root.shared
-	s.mu.Lock()
-	r := s.router
-	s.mu.Unlock()
-	return r != nil && r.Untried(c)
-}
-
-// end gives the Call to the next, or makes it unusable for ever where misuse is
-// to be caught.
-func (c *Call) end() {
-	if poison {
-		c.poison()
-		return
-	}
-	c.reset()
-	c.self.clear()
-	c.self.recycle()
-}
-
-func (c *Call) reset() {
-	if c.live != 0 {
-		c.refs.Store(0)
-		c.sentBelow.Store(false)
-	}
-	c.state = state{}
-	c.Unsafe, c.Traced = false, false
-	if c.parent != nil {
-		c.parent, c.root = nil, c
-	}
-	if c.Endpoint != "" {
-		c.Endpoint = ""
-	}
-	if c.IdempotencyKey != "" {
-		c.IdempotencyKey = ""
-	}
-	if c.Target != "" {
-		c.Target = ""
-	}
-	if c.shared.dirty {
-		c.shared.reset()
-	}
-
-}
-
 // check panics where a Call is used after its end. In builds without the race
 // detector it compiles to nothing.
 func (c *Call) check() {
 	if poison && c.dead {
 		panic("backstay: a Call was used after its end; a Call must not be kept after its Func has returned")
 	}
-}
-
-// poison makes a read of any field of an ended call visible, to people by its
-// value and to the race detector by the write.
-func (c *Call) poison() {
-	const ended = "backstay: Call used after its end"
-	c.Op, c.Target, c.Endpoint, c.IdempotencyKey = ended, ended, ended, ended
-	c.Attempt = -1
-	c.dead = true
-}
-
-func (s *shared) reset() {
-	clear(s.tried)
-	clear(s.observers)
-	s.tried, s.observers, s.router = s.tried[:0], s.observers[:0], nil
-	s.dirty = false
-	s.watched.Store(false)
 }

@@ -48,7 +48,7 @@ func Check(stack ...Middleware) error {
 	var faults []error
 	parts := make([]part, 0, len(stack))
 	for i, m := range flatten(nil, stack) {
-		if m == nil {
+		if f, ok := m.(MiddlewareFunc); m == nil || ok && f == nil {
 			faults = append(faults, fmt.Errorf("backstay: middleware %d of the policy is nil: leave it out", i+1))
 			continue
 		}

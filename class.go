@@ -77,7 +77,7 @@ func Classify(err error) Class {
 	if err == nil {
 		return Success
 	}
-	if d, ok := details(err); ok && d.Class != Success {
+	if d, _ := details(err); d.Class != Success {
 		return d.Class
 	}
 	if errors.Is(err, context.Canceled) {
@@ -86,7 +86,8 @@ func Classify(err error) Class {
 	return Transient
 }
 
-// NotSent reports whether err says that the call never left this process.
+// NotSent reports whether err says that the call never left this process. Of
+// errors that are joined, each has to.
 func NotSent(err error) bool {
 	d, _ := details(err)
 	return d.NotSent
@@ -96,17 +97,8 @@ func NotSent(err error) bool {
 // it did. Besides *Error and Detailer it understands every error that has a
 // RetryAfter() time.Duration method.
 func RetryAfter(err error) (time.Duration, bool) {
-	if d, ok := details(err); ok && d.RetryAfter > 0 {
-		return d.RetryAfter, true
-	}
-	if e, ok := errors.AsType[interface {
-		error
-		RetryAfter() time.Duration
-	}](err); ok {
-		d := e.RetryAfter()
-		return d, d > 0
-	}
-	return 0, false
+	d, _ := details(err)
+	return d.RetryAfter, d.RetryAfter > 0
 }
 
 // TypeOf returns the name of err for spans and metrics: what the error says,
@@ -128,39 +120,53 @@ func TypeOf(err error) string {
 
 // details returns what the errors in err's tree tell, and whether any does. Of
 // two that tell the same thing the outer one is believed.
-func details(err error) (Error, bool) {
+func details(err error) (d Error, told bool) {
 	switch e := err.(type) {
-	case nil:
-		return Error{}, false
-	case *Error:
-		return e.over(e.Err), true
-	case Detailer:
-		d := e.Details()
-		return d.over(errors.Unwrap(err)), true
 	case interface{ Unwrap() error }:
-		return details(e.Unwrap())
+		d, told = details(e.Unwrap())
 	case interface{ Unwrap() []error }:
-		for _, inner := range e.Unwrap() {
-			if d, ok := details(inner); ok {
-				return d, true
-			}
-		}
+		d, told = joined(e.Unwrap())
 	}
-	return Error{}, false
+	switch e := err.(type) {
+	case *Error:
+		return e.over(d), true
+	case Detailer:
+		own := e.Details()
+		return own.over(d), true
+	case interface{ RetryAfter() time.Duration }:
+		own := Error{RetryAfter: max(e.RetryAfter(), 0)}
+		return own.over(d), true
+	}
+	return d, told
 }
 
-// over returns e with what it leaves open filled in from the details of inner.
-func (e *Error) over(inner error) Error {
-	d, _ := details(inner)
+// joined returns what the first of the errors that tells anything tells. That a
+// call was not sent holds only if all say so: the errors may be of several
+// attempts.
+func joined(errs []error) (first Error, told bool) {
+	sent := false
+	for _, err := range errs {
+		d, ok := details(err)
+		if ok && !told {
+			first, told = d, true
+		}
+		sent = sent || !d.NotSent
+	}
+	first.NotSent = told && !sent
+	return first, told
+}
+
+// over returns e with what it leaves open filled in from inner.
+func (e *Error) over(inner Error) Error {
 	if e.Class != Success {
-		d.Class = e.Class
+		inner.Class = e.Class
 	}
 	if e.RetryAfter != 0 {
-		d.RetryAfter = e.RetryAfter
+		inner.RetryAfter = e.RetryAfter
 	}
 	if e.Type != "" {
-		d.Type = e.Type
+		inner.Type = e.Type
 	}
-	d.NotSent = d.NotSent || e.NotSent
-	return d
+	inner.NotSent = inner.NotSent || e.NotSent
+	return inner
 }

@@ -55,12 +55,16 @@ func closing[Req, Resp any]() (op Op[Req, Resp]) {
 	switch o := any(&op).(type) {
 	case *Op[Req, *http.Response]:
 		o.Discard = func(r *http.Response) {
-			if r != nil && r.Body != nil {
+			switch {
+			case r == nil || r.Body == nil:
+			case r.ProtoMajor >= 2:
+				r.Body.Close() // a stream, not the connection
+			default:
 				body.Drain(r.Body)
 			}
 		}
 		o.Hold = func(r *http.Response, done func(error)) *http.Response {
-			if r == nil || r.Body == nil {
+			if r == nil || r.Body == nil || r.Body == http.NoBody {
 				done(nil)
 				return r
 			}

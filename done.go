@@ -37,13 +37,22 @@ func (d *doneList) take(from *doneList) {
 
 // truncate forgets all but the first n functions.
 func (d *doneList) truncate(n int) {
-	for ; d.n > n; d.n-- {
-		if i := d.n - 1; i < len(d.first) {
-			d.first[i] = nil
-		} else {
-			d.more = d.more[:i-len(d.first)]
-		}
+	for d.n > n {
+		d.pop()
 	}
+}
+
+// pop removes the last function.
+func (d *doneList) pop() func(error) {
+	d.n--
+	f := d.at(d.n)
+	if i := d.n - len(d.first); i >= 0 {
+		d.more[i] = nil
+		d.more = d.more[:i]
+	} else {
+		d.first[d.n] = nil
+	}
+	return f
 }
 
 // run calls the functions, the last first, and forgets them. One that panics
@@ -52,15 +61,8 @@ func (d *doneList) run(err error) {
 	if d.n == 0 {
 		return
 	}
-	defer func() {
-		if d.n > 0 {
-			d.run(err)
-			return
-		}
-		*d = doneList{}
-	}()
+	defer d.run(err) // what a panic has left over
 	for d.n > 0 {
-		d.n--
-		d.at(d.n)(err)
+		d.pop()(err)
 	}
 }

@@ -22,14 +22,16 @@ type frame[Req, Resp any] struct {
 // send makes the attempt: it is the Func under every policy.
 func (f *frame[Req, Resp]) send(ctx context.Context) error {
 	op := &f.binding.op
-	if f.sent { // by a middleware that calls next again without a Fork
-		f.dropResult()
-		f.own = false
+	if f.sent || f.has {
+		f.again()
 	}
 	if err := f.ownRequest(); err != nil {
 		return err
 	}
 	f.sent = true
+	for p := f.parent; p != nil; p = p.parent {
+		p.sentBelow.Store(true)
+	}
 	var err error
 	if op.fn != nil {
 		f.resp, err = op.fn(ctx, f.req)
@@ -46,6 +48,16 @@ func (f *frame[Req, Resp]) send(ctx context.Context) error {
 		return f.failure
 	}
 	return nil
+}
+
+// again readies a call that has a result, for a middleware that calls next once
+// more without a Fork or has set one before.
+func (f *frame[Req, Resp]) again() {
+	f.dropResult()
+	f.ended = 0
+	if f.sent {
+		f.disown()
+	}
 }
 
 // ownRequest makes the request one of the call's own, once.
@@ -65,8 +77,14 @@ func (f *frame[Req, Resp]) ownRequest() error {
 // the copies that its attempts get.
 func (f *frame[Req, Resp]) disown() {
 	if f.own {
-		f.req, f.own = f.copy, false
+		f.req = f.copy
+		f.dropCopy()
 	}
+}
+
+func (f *frame[Req, Resp]) dropCopy() {
+	var none Req
+	f.copy, f.own = none, false
 }
 
 // sendable returns the request of this attempt.
@@ -89,50 +107,85 @@ func (f *frame[Req, Resp]) settle(err error) (Resp, error) {
 	if err != nil && !f.failed {
 		f.dropResult()
 	}
-	resp := f.resp
 	if op.Hold != nil && f.has && err == nil && f.onDone.n > 0 {
-		list := new(doneList)
-		list.take(&f.onDone)
-		return op.Hold(resp, list.run), nil
+		return f.hold(), nil
 	}
+	resp := f.resp
 	f.onDone.run(err)
 	return resp, err
+}
+
+// hold hands the result out with the OnDone functions, which outlive the Call.
+func (f *frame[Req, Resp]) hold() Resp {
+	list, held := new(doneList), false
+	list.take(&f.onDone)
+	defer func() {
+		if !held {
+			list.run(ErrPanicked)
+		}
+	}()
+	resp := f.binding.op.Hold(f.resp, list.run)
+	held = true
+	return resp
 }
 
 // abandon ends a call that panicked. Its memory is left to the garbage
 // collector, since attempts of it may be anywhere.
 func (f *frame[Req, Resp]) abandon() {
+	defer func() {
+		if poison {
+			f.poison()
+		}
+	}()
 	defer f.onDone.run(ErrPanicked)
 	f.dropResult()
 }
 
+// fork returns a frame with the request as the call has changed it so far.
 func (f *frame[Req, Resp]) fork() *Call {
-	k := f.spare
-	if k != nil {
-		f.spare = nil
-	} else {
-		k = f.binding.pool.Get().(*frame[Req, Resp])
-	}
 	f.disown()
+	k := f.fresh()
 	k.req = f.req
 	return &k.Call
 }
 
-func (f *frame[Req, Resp]) adopt(from *Call) {
-	k := from.self.(*frame[Req, Resp])
-	if f.has {
-		f.dropResult()
+// split returns a frame with the result and the attempt's own request.
+func (f *frame[Req, Resp]) split() *Call {
+	k := f.fresh()
+	k.req, k.copy, k.own = f.req, f.copy, f.own
+	f.dropCopy()
+	k.takeResult(f)
+	return &k.Call
+}
+
+func (f *frame[Req, Resp]) fresh() *frame[Req, Resp] {
+	if k := f.spare; k != nil {
+		f.spare = nil
+		return k
 	}
+	return f.binding.pool.Get().(*frame[Req, Resp])
+}
+
+func (f *frame[Req, Resp]) adopt(from *Call) {
+	f.dropResult()
+	f.takeResult(from.self.(*frame[Req, Resp]))
+}
+
+// takeResult moves the result of k to f, which has none.
+func (f *frame[Req, Resp]) takeResult(k *frame[Req, Resp]) {
 	f.resp, f.has, f.failed, f.failure = k.resp, k.has, k.failed, k.failure
+	k.forgetResult()
+}
+
+func (f *frame[Req, Resp]) forgetResult() {
 	var none Resp
-	k.resp, k.has, k.failed, k.failure = none, false, false, nil
+	f.resp, f.has, f.failed, f.failure = none, false, false, nil
 }
 
 // dropResult releases the result, if there is one.
 func (f *frame[Req, Resp]) dropResult() {
 	resp, release := f.resp, f.has && !f.failed && f.binding.op.Discard != nil
-	var none Resp
-	f.resp, f.has, f.failed, f.failure = none, false, false, nil
+	f.forgetResult()
 	if release {
 		f.binding.op.Discard(resp)
 	}
@@ -140,13 +193,12 @@ func (f *frame[Req, Resp]) dropResult() {
 
 // clear forgets the request and the result.
 func (f *frame[Req, Resp]) clear() {
-	var req Req
-	var resp Resp
-	f.req, f.resp = req, resp
+	var none Req
+	f.req = none
 	if f.own {
-		f.copy = req
+		f.dropCopy()
 	}
-	f.own, f.has, f.failed, f.failure = false, false, false, nil
+	f.forgetResult()
 }
 
 // keep has the memory of an adopted fork wait here for the next Fork.
@@ -163,23 +215,35 @@ func (f *frame[Req, Resp]) keep(fork *Call) {
 
 func (f *frame[Req, Resp]) recycle() { f.binding.pool.Put(f) }
 
-func (f *frame[Req, Resp]) held() bool          { return f.binding.op.Hold != nil }
-func (f *frame[Req, Resp]) request() any        { return f.sendable() }
-func (f *frame[Req, Resp]) result() any         { return f.resultOrNil() }
-func (f *frame[Req, Resp]) typed() (Resp, bool) { return f.resp, f.has }
+func (f *frame[Req, Resp]) held() bool   { return f.binding.op.Hold != nil }
+func (f *frame[Req, Resp]) request() any { return f.sendable() }
 
-func (f *frame[Req, Resp]) resultOrNil() any {
-	if !f.has {
-		return nil
+// result returns the result unless there is none: what a function returns
+// beside an error is for its caller, and mostly nothing.
+func (f *frame[Req, Resp]) result() (resp Resp, ok bool) {
+	if f.has && !f.failed {
+		return f.resp, true
 	}
-	return f.resp
+	return resp, false
 }
 
-func (f *frame[Req, Resp]) setResult(v any) bool {
+func (f *frame[Req, Resp]) resultAny() any {
+	resp, ok := f.result()
+	if !ok {
+		return nil
+	}
+	return resp
+}
+
+func (f *frame[Req, Resp]) setResult(v Resp) {
+	f.dropResult()
+	f.resp, f.has = v, true
+}
+
+func (f *frame[Req, Resp]) setResultAny(v any) bool {
 	resp, ok := v.(Resp)
 	if ok {
-		f.dropResult()
-		f.resp, f.has = resp, true
+		f.setResult(resp)
 	}
 	return ok
 }

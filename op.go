@@ -14,9 +14,11 @@ type Op[Req, Resp any] struct {
 	// Prepare fills in the call from the request, before the policy runs.
 	Prepare func(call *Call, req Req)
 
-	// Copy returns a copy of req for one attempt, which may change it. It is
-	// called once for each attempt, or the attempts share req where it is nil.
-	// An error says that req cannot be sent again.
+	// Copy returns a copy of req for one attempt, which may change it; where it
+	// is nil the attempts share req. It may be given a copy that it has made:
+	// that which a middleware has changed for all further attempts. Overlapping
+	// attempts call it at the same time. An error says that req cannot be sent
+	// again.
 	Copy func(req Req) (Req, error)
 
 	// Do makes one attempt.
@@ -73,13 +75,14 @@ func Request[T any](call *Call) (T, bool) {
 }
 
 // Result returns the result of the call as a T, and whether there is one. A
-// failure may have a result too: a 503 has.
+// failure may have a result too: a 503 has. What a function has returned beside
+// an error is none.
 func Result[T any](call *Call) (T, bool) {
 	call.check()
-	if c, ok := call.self.(interface{ typed() (T, bool) }); ok {
-		return c.typed()
+	if c, ok := call.self.(interface{ result() (T, bool) }); ok {
+		return c.result()
 	}
-	v, ok := call.self.result().(T)
+	v, ok := call.self.resultAny().(T)
 	return v, ok
 }
 
@@ -88,7 +91,11 @@ func Result[T any](call *Call) (T, bool) {
 // sets a result in place of a failure also returns nil.
 func SetResult[T any](call *Call, v T) bool {
 	call.check()
-	return call.self.setResult(v)
+	if c, ok := call.self.(interface{ setResult(T) }); ok { // a nil interface is a T too
+		c.setResult(v)
+		return true
+	}
+	return call.self.setResultAny(v)
 }
 
 // A binding makes the calls of one Op.

@@ -113,7 +113,9 @@ func (l *limit) answer(ctx context.Context, call *backstay.Call, at time.Time, n
 	c := deadline.NewStoppable(ctx, at, l.cause)
 	call.OnDone(func(error) { c.Finish() })
 	err := next(c, call)
-	c.Stop()
+	if !c.Stop() && err == nil {
+		return &Error{Scope: l.scope, Limit: l.after} // the answer cannot be read: its context has ended
+	}
 	return l.explain(err, c)
 }
 
@@ -121,17 +123,19 @@ func (l *limit) answer(ctx context.Context, call *backstay.Call, at time.Time, n
 // timeout: c ended by its own deadline, and err is the function's way to say
 // so. Another error that arrives late is still the real one.
 func (l *limit) explain(err error, c interface{ Expired() bool }) error {
-	if err == nil || !saysTimeout(err) || !c.Expired() {
+	if err == nil || !interrupted(err) || !c.Expired() {
 		return err
 	}
-	if t, ok := errors.AsType[*Error](err); ok && t.Scope == l.scope {
+	if t, ok := err.(interface{ Timeout() bool }); ok && t.Timeout() && errors.Is(err, l.cause) {
 		return err // net/http and others return the cause of the context
 	}
 	return &Error{Scope: l.scope, Limit: l.after, Err: err}
 }
 
-func saysTimeout(err error) bool {
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+// interrupted reports whether err is what a function returns whose context
+// has ended.
+func interrupted(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || backstay.Classify(err) == backstay.Canceled {
 		return true
 	}
 	t, ok := errors.AsType[interface {

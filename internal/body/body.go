@@ -3,6 +3,7 @@ package body
 
 import (
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -16,9 +17,10 @@ const (
 
 // Drain reads what is left of b, within bounds, and closes it.
 func Drain(b io.ReadCloser) {
-	stop := time.AfterFunc(drainTime, func() { b.Close() })
-	defer stop.Stop()
-	defer b.Close()
+	closed := sync.OnceFunc(func() { b.Close() })
+	defer closed()
+	late := time.AfterFunc(drainTime, closed)
+	defer late.Stop()
 	_, _ = io.CopyN(io.Discard, b, drainBytes)
 }
 

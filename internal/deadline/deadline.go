@@ -97,13 +97,21 @@ func (c *Context) materialize() context.Context {
 		case before == real:
 			return c.real
 		case before != making && c.state.CompareAndSwap(before, making):
-			c.real, c.cancel = context.WithDeadlineCause(c.parent, c.at, *c.cause)
-			if before == finished {
-				c.cancel()
-			}
+			c.begin(before == finished)
 			c.state.Store(real)
 			return c.real
 		}
 		runtime.Gosched() // another goroutine makes it
 	}
+}
+
+// begin makes the context underneath. If c was finished before anybody saw that
+// its deadline has passed, it has not.
+func (c *Context) begin(over bool) {
+	if over {
+		c.real, c.cancel = context.WithCancel(c.parent)
+		c.cancel()
+		return
+	}
+	c.real, c.cancel = context.WithDeadlineCause(c.parent, c.at, *c.cause)
 }

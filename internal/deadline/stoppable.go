@@ -8,30 +8,36 @@ import (
 
 // A Stoppable is a Context whose deadline can be called off: it lives on
 // without one until it is finished. Its timer runs from the beginning.
-//
-// A context derived from it that ends with the deadline says context.Canceled,
-// as the standard library has no other way to stop its own timers; the cause is
-// the right one in both.
 type Stoppable struct {
-	context.Context
-	parent  context.Context
-	at      time.Time
-	cause   error
-	cancel  context.CancelCauseFunc
-	timer   *time.Timer
-	stopped atomic.Bool
+	context.Context // ends when the Stoppable does, and knows the cause
+	parent          context.Context
+	at              time.Time
+	cause           error
+	cancel          context.CancelCauseFunc
+	timer           *time.Timer
+	done            chan struct{}
+	unwatch         func() bool // has nobody close done
+	stopped         atomic.Bool
 }
 
 // NewStoppable returns a child of parent that ends like that of New, unless
 // Stop is called before.
 func NewStoppable(parent context.Context, at time.Time, cause error) *Stoppable {
-	s := &Stoppable{parent: parent, at: at, cause: cause}
+	s := &Stoppable{parent: parent, at: at, cause: cause, done: make(chan struct{})}
 	s.Context, s.cancel = context.WithCancelCause(parent)
-	s.timer = time.AfterFunc(time.Until(at), s.expire)
+	s.unwatch = context.AfterFunc(s.Context, func() { close(s.done) })
+	s.timer = time.AfterFunc(time.Until(at), func() { s.cancel(s.cause) })
 	return s
 }
 
-func (s *Stoppable) expire() { s.cancel(s.cause) }
+// Done has a channel of its own. Contexts derived from s would attach to one of
+// the standard library's Context, pass by s, and say context.Canceled after the
+// deadline; so they ask AfterFunc.
+func (s *Stoppable) Done() <-chan struct{} { return s.done }
+
+// AfterFunc is how the contexts derived from s hear of its end without a
+// goroutine each.
+func (s *Stoppable) AfterFunc(f func()) (stop func() bool) { return context.AfterFunc(s.Context, f) }
 
 // Deadline returns the deadline, or the parent's if that is sooner or the only
 // one left after Stop.
@@ -44,26 +50,31 @@ func (s *Stoppable) Deadline() (time.Time, bool) {
 
 // Err returns context.DeadlineExceeded after the deadline.
 func (s *Stoppable) Err() error {
-	err := s.Context.Err()
-	if err != nil && context.Cause(s.Context) == s.cause {
+	if s.Expired() {
 		return context.DeadlineExceeded
 	}
-	return err
+	return s.Context.Err()
 }
 
 // Expired reports whether the context ended because its own deadline passed.
-func (s *Stoppable) Expired() bool {
-	return s.Err() == context.DeadlineExceeded && context.Cause(s.Context) == s.cause
-}
+func (s *Stoppable) Expired() bool { return context.Cause(s.Context) == s.cause }
 
-// Stop calls the deadline off and reports whether it was in time.
+// Stop calls the deadline off and reports whether it was in time. If not, the
+// context has ended or is about to.
 func (s *Stoppable) Stop() bool {
+	if !s.timer.Stop() {
+		return false
+	}
 	s.stopped.Store(true)
-	return s.timer.Stop()
+	return true
 }
 
 // Finish ends the context and releases its timer.
 func (s *Stoppable) Finish() {
 	s.timer.Stop()
+	alone := s.unwatch()
 	s.cancel(nil)
+	if alone {
+		close(s.done)
+	}
 }

@@ -1,0 +1,72 @@
+package backstay
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// shared is what a logical call and all its attempts know together, concurrent
+// attempts included.
+type shared struct {
+	mu        sync.Mutex
+	dirty     bool
+	tried     []string
+	router    Router
+	observers []Observer
+	watched   atomic.Bool // there are observers
+}
+
+// A Router picks endpoints for calls.
+type Router interface {
+	// Untried reports whether it could give the call an endpoint that none of
+	// its attempts was given before.
+	Untried(call *Call) bool
+}
+
+// Try sets Endpoint and remembers it as tried by the logical call, all its
+// attempts together. r may be nil; else Elsewhere asks it.
+//
+// It reports whether the endpoint is new to the call: of two attempts that
+// overlap and chose the same one, one is told false and may choose again.
+func (c *Call) Try(endpoint string, r Router) bool {
+	c.check()
+	c.Endpoint = endpoint
+	s := &c.root.shared
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.router, s.dirty = r, true
+	if slices.Contains(s.tried, endpoint) {
+		return false
+	}
+	s.tried = append(s.tried, endpoint)
+	return true
+}
+
+// Tried reports whether an attempt of the logical call was given the endpoint.
+func (c *Call) Tried(endpoint string) bool {
+	c.check()
+	s := &c.root.shared
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.tried, endpoint)
+}
+
+// Elsewhere reports whether another attempt would go to an endpoint that this
+// call has not tried yet, so that it need not wait.
+func (c *Call) Elsewhere() bool {
+	c.check()
+	s := &c.root.shared
+	s.mu.Lock()
+	r := s.router
+	s.mu.Unlock()
+	return r != nil && r.Untried(c)
+}
+
+func (s *shared) reset() {
+	clear(s.tried)
+	clear(s.observers)
+	s.tried, s.observers, s.router = s.tried[:0], s.observers[:0], nil
+	s.dirty = false
+	s.watched.Store(false)
+}

@@ -67,9 +67,9 @@ type state struct {
 type carrier interface {
 	send(ctx context.Context) error
 	fork() *Call
-	split() *Call
+	begin() (request any)
+	split(request any) *Call
 	ownRequest() error
-	disown()
 	adopt(from *Call)
 	dropResult()
 	held() bool

@@ -37,19 +37,21 @@ func (c *Call) child(f *Call) *Call {
 func (c *Call) Begin() Mark {
 	c.check()
 	c.ended = 0
-	c.self.disown()
-	return Mark{onDone: c.onDone.n}
+	return Mark{onDone: c.onDone.n, request: c.self.begin()}
 }
 
 // A Mark remembers the state of a call when its first attempt began.
-type Mark struct{ onDone int }
+type Mark struct {
+	onDone  int
+	request any // nil where attempts have none of their own
+}
 
 // Split turns what c has done since Begin into a fork, as if Fork had been
 // called then: its request, its result and its OnDone functions. c has its
 // request as it was at Begin, and no result.
 func (c *Call) Split(m Mark) *Call {
 	c.check()
-	f := c.child(c.self.split())
+	f := c.child(c.self.split(m.request))
 	f.sent, f.barred, f.began, f.ended = c.sent, c.barred, c.began, c.ended
 	f.sentBelow.Store(c.sentBelow.Load())
 	for i := m.onDone; i < c.onDone.n; i++ {

@@ -149,11 +149,25 @@ func (f *frame[Req, Resp]) fork() *Call {
 	return &k.Call
 }
 
-// split returns a frame with the result and the attempt's own request.
-func (f *frame[Req, Resp]) split() *Call {
+// begin returns the request as the call has changed it so far, from which all
+// attempts are to start, and nil where they share it.
+func (f *frame[Req, Resp]) begin() any {
+	if f.binding.op.Copy == nil {
+		return nil
+	}
+	f.disown()
+	return f.req
+}
+
+// split returns a frame with the result and the request of an attempt that
+// started from request.
+func (f *frame[Req, Resp]) split(request any) *Call {
 	k := f.fresh()
 	k.req, k.copy, k.own = f.req, f.copy, f.own
 	f.dropCopy()
+	if f.binding.op.Copy != nil {
+		f.req, _ = request.(Req)
+	}
 	k.takeResult(f)
 	return &k.Call
 }

@@ -1,0 +1,157 @@
+package breaker_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/breaker"
+	"github.com/backstay-go/backstay/loadbalance"
+)
+
+// on sets what a call is keyed by.
+func on(target, endpoint string) backstay.Middleware {
+	return backstay.MiddlewareFunc(func(next backstay.Func) backstay.Func {
+		return func(ctx context.Context, call *backstay.Call) error {
+			call.Target, call.Endpoint = target, endpoint
+			return next(ctx, call)
+		}
+	})
+}
+
+// B-15
+func TestAGroupKeepsABreakerPerKey(t *testing.T) {
+	tenant := breaker.By("tenant", func(context.Context, *backstay.Call) string { return "acme" })
+	for _, row := range []struct {
+		key        breaker.Key
+		want, name string
+	}{
+		{breaker.ByTarget, "orders:80", "breaker(shop by target)"},
+		{breaker.ByEndpoint, "10.0.0.1:80", "breaker(shop by endpoint)"},
+		{breaker.ByOp, "op", "breaker(shop by op)"},
+		{tenant, "acme", "breaker(shop by tenant)"},
+	} {
+		g := breaker.NewGroup(breaker.Config{Name: "shop", ConsecutiveFailures: 1}, row.key)
+		sick := backstay.New(on("orders:80", "10.0.0.1:80"), g)
+		_ = do(t.Context(), sick, after(0, errSick))
+		if got := g.State(row.want); got != Open {
+			t.Errorf("%v: State(%s) = %v, want open", g, row.want, got)
+		}
+		if got := g.State("other"); got != Closed {
+			t.Errorf("%v: State(other) = %v, want closed", g, got)
+		}
+		err := do(t.Context(), sick, after(0, nil))
+		if e, ok := errors.AsType[*breaker.OpenError](err); !ok || e.Name != "shop/"+row.want {
+			t.Errorf("%v: Do() = %v, want an OpenError of shop/%s", g, err, row.want)
+		}
+		if got := g.String(); got != row.name {
+			t.Errorf("String() = %s, want %s", got, row.name)
+		}
+		var keys []string
+		for key, b := range g.All() {
+			keys = append(keys, key+" "+b.State().String())
+		}
+		if want := []string{row.want + " open"}; !slices.Equal(keys, want) {
+			t.Errorf("%v: All() = %q, want %q", g, keys, want)
+		}
+	}
+}
+
+func TestCallsWithoutAKeyShareABreaker(t *testing.T) {
+	g := breaker.NewGroup(breaker.Config{Name: "shop", ConsecutiveFailures: 1}, breaker.ByTarget)
+	_ = do(t.Context(), g, after(0, errSick))
+	if e, ok := errors.AsType[*breaker.OpenError](do(t.Context(), g, after(0, nil))); !ok || e.Name != "shop" {
+		t.Errorf("Do() without a key = %v, want an OpenError of shop", e)
+	}
+}
+
+// B-15
+func TestAGroupIsBoundedAndEvictsOnlyTheIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := breaker.NewGroup(brittle, breaker.ByTarget)
+		call := func(key string, err error) { _ = do(t.Context(), backstay.New(on(key, ""), g), after(0, err)) }
+		size := func() (n int) {
+			for range g.All() {
+				n++
+			}
+			return n
+		}
+		idle, used, open := g.Breaker("idle"), g.Breaker("used"), g.Breaker("open")
+		call("open", errSick)
+		for i := range 2 * breaker.MaxBreakers {
+			call(strconv.Itoa(i), nil)
+		}
+		if got := size(); got != breaker.MaxBreakers {
+			t.Errorf("a group with %d keys holds %d breakers, want %d", 2*breaker.MaxBreakers+3, got, breaker.MaxBreakers)
+		}
+		if b := g.Breaker("beyond"); b != g.Breaker("another") || b.Name() != "orders/_OTHER" {
+			t.Errorf("the breaker of a key beyond the bound is %v, want the one they share", b)
+		}
+		pass(61 * s)
+		call("used", nil)
+		call("new", nil)
+		if got := size(); got != 3 {
+			t.Errorf("after a minute without calls %d breakers are left, want used, open and new", got)
+		}
+		if g.Breaker("idle") == idle || g.Breaker("used") != used || g.Breaker("open") != open {
+			t.Error("the breakers left are others, want those of used and open, and idle anew")
+		}
+	})
+}
+
+// B-15
+func TestAGroupKeepsABreakerWithACallUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := breaker.NewGroup(breaker.Config{ConsecutiveFailures: 1}, breaker.ByTarget)
+		for i := range breaker.MaxBreakers - 1 {
+			g.Breaker(strconv.Itoa(i))
+		}
+		g.Breaker("full") // sweeps nothing: all were just made
+		g.Breaker("one more")
+		pass(30 * s)
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			g.Breaker("0")
+			_ = do(t.Context(), backstay.New(on("0", ""), g), after(59*s, errSick))
+		}()
+		pass(31 * s)
+		g.Breaker("presses")
+		<-over
+		if got := g.State("0"); got != Open {
+			t.Errorf("State() after a failure that was under way as others were evicted = %v, want open", got)
+		}
+	})
+}
+
+func TestForgetDropsABreaker(t *testing.T) {
+	g := breaker.NewGroup(brittle, breaker.ByTarget)
+	trip(t, g.Breaker("gone"))
+	g.Forget("gone")
+	g.Forget("never there")
+	if got := g.State("gone"); got != Closed {
+		t.Errorf("State() of a forgotten breaker = %v, want closed", got)
+	}
+	for i := range breaker.MaxBreakers {
+		if name := g.Breaker(strconv.Itoa(i)).Name(); strings.HasSuffix(name, "_OTHER") {
+			t.Fatalf("breaker %d after Forget is %s, want one of its own", i, name)
+		}
+	}
+}
+
+// B-15
+func TestByEndpointIsRefusedAboveItsBalancer(t *testing.T) {
+	balancer := loadbalance.New(loadbalance.RoundRobin(), "10.0.0.1:80")
+	endpoints := breaker.NewGroup(breaker.Config{}, breaker.ByEndpoint)
+	if err := backstay.Check(balancer, endpoints); err != nil {
+		t.Errorf("Check(balancer, ByEndpoint) = %v, want it accepted", err)
+	}
+	if err := backstay.Check(endpoints, balancer); err == nil {
+		t.Error("Check(ByEndpoint, balancer) = nil, want it refused")
+	}
+}

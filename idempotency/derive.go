@@ -30,8 +30,8 @@ const minSecret = 16
 
 // Derive returns the key of the intent: the same for the same intent, in all
 // processes that have the secret and after a restart, and unpredictable to all
-// others. It is an HMAC-SHA-256, cut to a UUID of version 8 so that every
-// target takes it.
+// others. It is an HMAC-SHA-256, cut to a UUID of version 8, which is short
+// enough for all targets named here.
 //
 // It fails for an Intent without ID: its content alone does not make a key,
 // because two purchases that look the same may both be meant. The secret must

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -60,7 +61,7 @@ func client(p *backstay.Policy, s *service) *http.Client {
 		Name: "HTTP",
 		Prepare: func(call *backstay.Call, req *http.Request) {
 			call.Target = req.URL.Host
-			call.Unsafe = req.Method == "POST" || req.Method == "PATCH"
+			call.Unsafe = !slices.Contains([]string{"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}, req.Method)
 		},
 		Copy: func(req *http.Request) (*http.Request, error) { return req.Clone(req.Context()), nil },
 		Do: func(_ context.Context, _ *backstay.Call, req *http.Request) (*http.Response, error) {
@@ -141,14 +142,18 @@ func TestAPostWithoutAKeyIsSentOnce(t *testing.T) {
 }
 
 // I-5
-func TestSafeMethodsGetNoKey(t *testing.T) {
-	s := &service{answer: func(int, http.ResponseWriter, *http.Request) {}}
-	for _, method := range []string{"GET", "HEAD", "PUT", "DELETE", "OPTIONS"} {
-		send(t, client(backstay.New(Keys(Config{})), s), request(t, WithKey(t.Context(), "mine"), method, "http://shop/"))
-	}
-	for i, k := range s.sent("shop", "Idempotency-Key") {
-		if k != "" {
-			t.Errorf("request %d sent the key %q, want none", i+1, k)
+func TestOnlyPostAndPatchGetAKey(t *testing.T) {
+	for _, always := range []bool{false, true} {
+		for _, method := range []string{"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "CONNECT", "MOVE", "POST", "PATCH"} {
+			s := &service{answer: func(int, http.ResponseWriter, *http.Request) {}}
+			send(t, client(backstay.New(Keys(Config{Always: always})), s), request(t, WithKey(t.Context(), "mine"), method, "http://shop/"))
+			want := ""
+			if always || method == "POST" || method == "PATCH" {
+				want = `"mine"`
+			}
+			if got := s.sent("shop", "Idempotency-Key"); got[0] != want {
+				t.Errorf("%s, Always %v, sent the key %q, want %q", method, always, got[0], want)
+			}
 		}
 	}
 }

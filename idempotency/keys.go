@@ -25,7 +25,7 @@ type Config struct {
 	New func() string
 
 	// Always gives keys to all calls. Otherwise only calls that are Unsafe get
-	// one: for HTTP these are POST and PATCH.
+	// one, and of HTTP requests only POST and PATCH.
 	Always bool
 }
 
@@ -99,6 +99,9 @@ func (k *keys) attach(ctx context.Context, call *backstay.Call) error {
 	if isHTTP {
 		if given, ok := req.Header[f.Header]; ok {
 			keep(call, given)
+			return nil
+		}
+		if !k.always && req.Method != http.MethodPost && req.Method != http.MethodPatch {
 			return nil
 		}
 	}

@@ -56,11 +56,22 @@ func (b *Balancer) Endpoints() []*Endpoint { return append([]*Endpoint(nil), b.e
 // Wrap returns next with an endpoint picked for each call.
 func (b *Balancer) Wrap(next backstay.Func) backstay.Func {
 	return func(ctx context.Context, call *backstay.Call) error {
-		e := b.pick(call)
-		call.Try(e.name, b)
+		e := b.choose(call)
 		e.inFlight.Add(1)
 		call.OnDone(e.done)
 		return next(ctx, call)
+	}
+}
+
+// choose picks an endpoint and marks it as tried. Where another attempt of the
+// call has marked it since the pick, it picks again, as long as there is one
+// that is left for this attempt.
+func (b *Balancer) choose(call *backstay.Call) *Endpoint {
+	for {
+		e := b.pick(call)
+		if call.Try(e.name, b) || !b.Untried(call) {
+			return e
+		}
 	}
 }
 

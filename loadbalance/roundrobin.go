@@ -2,6 +2,7 @@ package loadbalance
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 
 	"github.com/backstay-go/backstay"
@@ -22,21 +23,30 @@ type picker func(call *backstay.Call) *Endpoint
 // same endpoint.
 //
 // It knows nothing of load: a slow endpoint gets as many calls as a fast one.
-func RoundRobin() Strategy { return Strategy{"round robin", roundRobin} }
+func RoundRobin() Strategy {
+	return Strategy{"round robin", func(endpoints []*Endpoint) picker { return newRotation(endpoints).pick }}
+}
 
-func roundRobin(endpoints []*Endpoint) picker {
-	order := append([]*Endpoint(nil), endpoints...)
-	rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
-	n := uint64(len(order))
-	var turn atomic.Uint64
-	turn.Store(rand.Uint64N(n))
-	return func(call *backstay.Call) *Endpoint {
-		first := turn.Add(1)
-		for i := range n {
-			if e := order[(first+i)%n]; !call.Tried(e.name) {
-				return e
-			}
+// A rotation is an order of endpoints and whose turn it is.
+type rotation struct {
+	order []*Endpoint
+	turn  atomic.Uint64
+}
+
+func newRotation(endpoints []*Endpoint) *rotation {
+	r := &rotation{order: slices.Clone(endpoints)}
+	rand.Shuffle(len(r.order), func(i, j int) { r.order[i], r.order[j] = r.order[j], r.order[i] })
+	r.turn.Store(rand.Uint64N(uint64(len(r.order))))
+	return r
+}
+
+func (r *rotation) pick(call *backstay.Call) *Endpoint {
+	n := uint64(len(r.order))
+	first := r.turn.Add(1) % n // now: the sum below would pass the largest number
+	for i := range n {
+		if e := r.order[(first+i)%n]; !call.Tried(e.name) {
+			return e
 		}
-		return order[first%n]
 	}
+	return r.order[first]
 }

@@ -120,8 +120,6 @@ func (n fan) Wrap(next backstay.Func) backstay.Func {
 	}
 }
 
-// The interleaving meant: both attempts see that c is left, and both take it.
-//
 // H-45
 func TestConcurrentAttemptsGoToDifferentEndpoints(t *testing.T) {
 	leak.Check(t)

@@ -67,8 +67,7 @@ func TestRoundRobinIsShuffledForEachBalancer(t *testing.T) {
 
 // L-5
 func TestRoundRobinStartsAnywhereInItsOrder(t *testing.T) {
-	// With one start for all, order and start are the same thing; here the
-	// order is known, and 64 draws of one in 8 are all alike once in 8^63.
+	// 64 draws of one in 8 are all alike once in 8^63.
 	starts := map[int]bool{}
 	for range 64 {
 		b := New(RoundRobin(), eight...)

@@ -1,0 +1,165 @@
+package telemetry
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/backstay-go/backstay"
+)
+
+// Attempt returns a middleware that gives each attempt a span, and writes its
+// trace context into the headers of the request. It stands innermost; Observe
+// puts it there, together with Call. Without Call it does the same, but knows
+// nothing about the attempts before.
+func Attempt(cfg Config) backstay.Middleware { return &attempts{newInstruments(cfg)} }
+
+type attempts struct{ *instruments }
+
+func (a *attempts) String() string          { return "telemetry(attempt)" }
+func (a *attempts) Traits() backstay.Traits { return backstay.Traits{PerAttempt: true} }
+
+func (a *attempts) Wrap(next backstay.Func) backstay.Func {
+	return func(ctx context.Context, call *backstay.Call) error {
+		inner, s := a.begin(ctx, call)
+		err := next(inner, call)
+		if s != nil {
+			s.returned(call, err)
+		}
+		return err
+	}
+}
+
+// begin returns the context for the attempt and its span, if it is recorded.
+func (a *attempts) begin(ctx context.Context, call *backstay.Call) (inner context.Context, s *attemptSpan) {
+	inner = ctx
+	defer contain()
+	tracer := a.tracer.get()
+	if call.Traced || a.noAttemptSpans {
+		n, _, _ := number(ctx, call)
+		inner = context.WithValue(ctx, inContext{}, n)
+	} else if tracer != nil {
+		inner, s = a.span(ctx, call, tracer)
+	}
+	if p := a.propagator.get(); p != nil && !call.Traced {
+		if req := requestOf(call); req != nil {
+			p.inject(inner, req)
+		}
+	}
+	return inner, s
+}
+
+// number returns the number of the attempt and, where its call is recorded, the
+// call's span.
+func number(ctx context.Context, call *backstay.Call) (attemptNumber, *callSpan, backstay.Event) {
+	parent, ok := ctx.Value(inContext{}).(*callSpan)
+	if !ok {
+		return attemptNumber(call.Attempt), nil, backstay.Event{}
+	}
+	e, _ := parent.announced(call)
+	return attemptNumber(parent.attempts.Add(1)), parent, e
+}
+
+// span begins the attempt's span.
+func (a *attempts) span(ctx context.Context, call *backstay.Call, tracer trace.Tracer) (inner context.Context, s *attemptSpan) {
+	inner = ctx
+	defer contain()
+	n, parent, retry := number(ctx, call)
+	req := requestOf(call)
+	name, attrs := callName(call), make([]attribute.KeyValue, 0, 8)
+	if req != nil {
+		name, attrs = httpName(req), appendHTTPStart(attrs, req)
+	} else {
+		attrs = appendAddress(attrs, serverAddress, serverPort, call.Target, 0)
+	}
+	var span trace.Span
+	inner, span = start(ctx, tracer, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrs...))
+	recorded := span != nil && span.IsRecording()
+	if recorded || parent != nil { // else a call inside would take parent for its own
+		inner = context.WithValue(inner, inContext{}, n)
+	}
+	if !recorded {
+		return inner, nil
+	}
+	s = &attemptSpan{span: span, ctx: ctx, parent: parent, call: call}
+	if parent != nil {
+		parent.opened(s)
+	}
+	call.OnDone(s.end)
+	span.SetAttributes(a.describe(call, req, n, retry)...)
+	return inner, s
+}
+
+// describe returns what is told of a recorded attempt besides its start.
+func (a *attempts) describe(call *backstay.Call, req *http.Request, n attemptNumber, retry backstay.Event) []attribute.KeyValue {
+	attrs := make([]attribute.KeyValue, 0, 8)
+	attrs = append(attrs, a.policy...)
+	attrs = appendAddress(attrs, peerAddress, peerPort, call.Endpoint, 0)
+	if req != nil {
+		attrs = appendHTTPRequest(attrs, req, int(n)-1)
+	}
+	if retry.Kind == backstay.EventRetry {
+		attrs = appendRetry(attrs, retry)
+	}
+	return attrs
+}
+
+// An attemptSpan is the span of an attempt.
+type attemptSpan struct {
+	span   trace.Span
+	ctx    context.Context // the attempt's, above its span
+	parent *callSpan       // nil where the call is not recorded
+	call   *backstay.Call  // only compared
+	ended  bool            // next has returned
+	failed bool            // and that was no success
+	left   time.Time       // when next returned, where nothing is left to read
+}
+
+// returned records how the attempt ended. The span goes on while the response
+// is read. Where there is none it has ended here, but is kept open for what the
+// breaker and retry above have to say about it.
+func (s *attemptSpan) returned(call *backstay.Call, err error) {
+	defer contain()
+	s.ended, s.failed = true, err != nil
+	resp := responseOf(call)
+	if !call.Held() || err != nil && resp == nil {
+		s.left = time.Now()
+	}
+	if resp != nil {
+		s.span.SetAttributes(appendHTTPResponse(make([]attribute.KeyValue, 0, 3), resp)...)
+	}
+	if t := errorType(s.ctx, resp, err); t != "" {
+		s.failed = true
+		fail(s.span, t)
+	}
+}
+
+// end ends the span: err is what reading the result ended with, or why nobody
+// wants it.
+func (s *attemptSpan) end(err error) {
+	defer contain()
+	defer s.finish()
+	switch {
+	case !s.ended: // a panic
+		fail(s.span, other)
+	case s.failed || err == nil || err == backstay.ErrPanicked || backstay.Classify(err) == backstay.Canceled:
+	default:
+		if t := errorType(s.ctx, nil, err); t != "" {
+			fail(s.span, t)
+		}
+	}
+}
+
+func (s *attemptSpan) finish() {
+	if s.parent != nil {
+		s.parent.closed(s)
+	}
+	if s.left.IsZero() {
+		s.span.End()
+		return
+	}
+	s.span.End(trace.WithTimestamp(s.left))
+}

@@ -1,0 +1,31 @@
+// Package telemetry shows calls as OpenTelemetry spans: one for the call, and
+// under it one for each attempt, side by side.
+//
+//	policy = telemetry.Observe(policy, telemetry.Config{})
+//
+// The call's span is INTERNAL, named by the call's Op. It lasts from before the
+// first attempt to the end of the result, the closing of a response's body, and
+// tells the outcome and the number of attempts. An attempt's span is CLIENT and
+// follows the semantic conventions for HTTP where the request is an
+// *http.Request; its trace context is what goes over the wire. So a trace shows
+// what the callee did for each attempt, why there was another one, and how long
+// the pause was.
+//
+// # Where it belongs
+//
+// Call stands outermost, to see what the caller sees. Attempt stands innermost,
+// under the attempt's timeout and the breaker, so that there is no span for
+// what was never sent: a call that was turned away has an event on the call's
+// span instead. Observe puts both in their places.
+//
+// # What it costs
+//
+// A call whose span is recorded costs some microseconds and allocations. With a
+// no-op provider, or none at all, it costs no allocation and no span is
+// started. What the placeholder provider of package otel could give to
+// auto-instrumentation by eBPF is lost by that: install a provider to have
+// spans.
+//
+// Telemetry never changes a result. What panics in a provider, a span or a
+// propagator is contained, and that span or header is missing.
+package telemetry

@@ -97,6 +97,6 @@ func (r *ramp) admit() bool {
 		r.over.Store(true)
 		return true
 	}
-	n := r.count.Add(1) - 1 // the first passes
-	return n == 0 || n*shares[i]/100 != (n-1)*shares[i]/100
+	n := r.count.Add(1) - 1 // 0 for the first, which passes
+	return n*shares[i]%100 < shares[i]
 }

@@ -3,6 +3,7 @@ package breaker_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -120,8 +121,12 @@ func TestAGroupKeepsABreakerWithACallUnderWay(t *testing.T) {
 			g.Breaker("0")
 			_ = do(t.Context(), backstay.New(on("0", ""), g), after(59*s, errSick))
 		}()
-		pass(31 * s)
-		g.Breaker("presses")
+		for round := range 3 {
+			pass(11 * s)
+			for i := range breaker.MaxBreakers {
+				g.Breaker(fmt.Sprint("presses", round, i))
+			}
+		}
 		<-over
 		if got := g.State("0"); got != Open {
 			t.Errorf("State() after a failure that was under way as others were evicted = %v, want open", got)

@@ -60,7 +60,7 @@ func saysStopped(err error) bool {
 func (b *Breaker) weigh(err error) outcome {
 	class := backstay.Classify(err)
 	switch {
-	case class == backstay.Canceled, errors.Is(err, ErrOpen): // the latter in a policy of the function's own
+	case class == backstay.Canceled, turnedAway(err):
 		return excluded
 	case b.cfg.Failure != nil && b.cfg.Failure(err):
 		return failure
@@ -71,4 +71,20 @@ func (b *Breaker) weigh(err error) outcome {
 	default:
 		return failure
 	}
+}
+
+// turnedAway reports whether err is the rejection of a breaker, which the
+// function has met in a policy of its own. errors.Is would see one too that is
+// only among the earlier failures of a retry.
+func turnedAway(err error) bool {
+	switch e := err.(type) {
+	case *OpenError:
+		return true
+	case interface{ Unwrap() error }:
+		return turnedAway(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		all := e.Unwrap()
+		return len(all) > 0 && turnedAway(all[0])
+	}
+	return err == ErrOpen
 }

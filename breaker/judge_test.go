@@ -11,6 +11,7 @@ import (
 
 	"github.com/backstay-go/backstay"
 	"github.com/backstay-go/backstay/breaker"
+	"github.com/backstay-go/backstay/retry"
 	"github.com/backstay-go/backstay/timeout"
 )
 
@@ -64,6 +65,8 @@ func TestErrorsAreJudgedByTheirClass(t *testing.T) {
 		{context.Canceled, isExcluded},
 		{context.DeadlineExceeded, isFailure}, // not our caller's: some timeout further in
 		{fmt.Errorf("inner: %w", &breaker.OpenError{}), isExcluded},
+		{fmt.Errorf("%w, after %w", breaker.ErrOpen, errSick), isExcluded},
+		{&retry.Error{Err: errSick, Earlier: []error{&breaker.OpenError{}}}, isFailure},
 	} {
 		wrapped := verdict(t, breaker.Config{}, func(b *breaker.Breaker) { _ = do(context.Background(), b, after(0, row.err)) })
 		if wrapped != row.want {
@@ -134,6 +137,7 @@ func TestTheEndOfTheCallersContext(t *testing.T) {
 	}{
 		{"canceled early", 0, cancelAt(ms), untilDone, isExcluded},
 		{"canceled late", 0, cancelAt(time.Minute), untilDone, isExcluded},
+		{"canceled late, though slow", 100 * ms, cancelAt(time.Minute), untilDone, isExcluded},
 		{"canceled, failing", 0, cancelAt(ms), answersLate, isExcluded},
 		{"short deadline", 0, deadline(999 * ms), untilDone, isExcluded},
 		{"long deadline", 0, deadline(s), untilDone, isFailure},

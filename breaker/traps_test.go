@@ -207,8 +207,6 @@ func TestTrapTwoMutexSectionsPerCall(t *testing.T) {
 // The breaker that shares its state through a store reads it before it takes
 // the store's lock, so of two calls at a time one undoes what the other has
 // written; and it holds the lock during the call.
-//
-// B-19
 func TestTrapSharedStateLosesUpdates(t *testing.T) {
 	shared := &store{data: map[string][]byte{}}
 	settings := gobreaker.Settings{Name: "orders", ReadyToTrip: func(c gobreaker.Counts) bool { return c.TotalFailures >= 2 }}

@@ -43,10 +43,14 @@ func TestALateOutcomeJoinsItsBucket(t *testing.T) {
 		w.Succeed()
 		pass(30 * s)
 		w.Fail(clock.Now(), false)
-		w.Fail(ended, false)                // held up for longer than the window
+		w.Fail(ended, false) // held up for longer than the window
+		if got, want := w.Tally(clock.Now()), [3]int64{2, 2, 0}; got != want {
+			t.Errorf("tally with an outcome that comes very late = %v, want %v", got, want)
+		}
+		w = breaker.NewTimeWindow(10 * s)
 		w.Fail(clock.Now()-time.Hour, true) // read before there was a window
-		if got, want := w.Tally(clock.Now()), [3]int64{3, 3, 1}; got != want {
-			t.Errorf("tally with outcomes that come very late = %v, want %v", got, want)
+		if got, want := w.Tally(clock.Now()), [3]int64{1, 1, 1}; got != want {
+			t.Errorf("tally with an outcome from before the window = %v, want %v", got, want)
 		}
 	})
 }

@@ -106,8 +106,6 @@ func rejected(t *testing.T, b *breaker.Breaker) {
 	}
 }
 
-func nothing(*testing.T, *breaker.Breaker) {}
-
 // trip opens a breaker that has MinCalls of one or ConsecutiveFailures.
 func trip(t *testing.T, b *breaker.Breaker) {
 	t.Helper()

@@ -17,8 +17,8 @@ import (
 	"github.com/backstay-go/backstay/timeout"
 )
 
-// counted counts the attempts.
-func counted(n *int) backstay.Middleware {
+// countAttempts counts the attempts.
+func countAttempts(n *int) backstay.Middleware {
 	return backstay.MiddlewareFunc(func(next backstay.Func) backstay.Func {
 		return func(ctx context.Context, call *backstay.Call) error {
 			*n++
@@ -83,7 +83,7 @@ func TestResendOfNetHTTPIsPartOfTheAttempt(t *testing.T) {
 					c.Close()
 				})
 				attempts := 0
-				rt := m.transport(t, httpcall.Config{}, timeout.Attempt(500*time.Millisecond), counted(&attempts))
+				rt := m.transport(t, httpcall.Config{}, timeout.Attempt(500*time.Millisecond), countAttempts(&attempts))
 				if _, _, err := fetch(t.Context(), rt); err != nil {
 					t.Fatal(err)
 				}

@@ -12,6 +12,7 @@ import (
 var (
 	errUsedUp = errors.New("httpcall: the request body has been read and has no GetBody; set Config.BufferBody to keep a copy")
 	errInUse  = errors.New("httpcall: the request body is still being read by an earlier attempt")
+	errOver   = errors.New("httpcall: the call is over")
 )
 
 // A source gives each attempt of a call its request body. The caller's own
@@ -24,7 +25,8 @@ type source struct {
 	connect  bool
 
 	mu     sync.Mutex
-	holder *requestBody // the last that was sent with the original
+	holder *requestBody   // the last that was sent with the original
+	opened []*requestBody // those from getBody
 	copied []byte
 	spent  bool // read from, and not all of it was copied
 	closed bool // the original was
@@ -57,21 +59,38 @@ func (s *source) next(ctx context.Context) (*requestBody, error) {
 	s.mu.Lock()
 	h := s.holder
 	s.mu.Unlock()
+	if h != nil && s.connect {
+		return nil, errConnect
+	}
 	if h != nil && s.getBody == nil && !h.wait(ctx, maxWait) {
 		return nil, errInUse
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	b := &requestBody{src: s, gone: make(chan struct{})}
 	switch {
-	case s.connect && h != nil:
-		return nil, errConnect
+	case s.over:
+		return nil, errOver
 	case s.free():
-		return &requestBody{src: s, gone: make(chan struct{})}, nil
+		return b, nil
 	case s.getBody == nil:
 		return nil, errUsedUp
 	}
+	return b, s.open(b)
+}
+
+// open has b read what GetBody returns.
+func (s *source) open(b *requestBody) error {
 	own, err := s.getBody()
-	return &requestBody{src: s, own: own}, err
+	if err != nil {
+		return err
+	}
+	if own == nil {
+		own = http.NoBody
+	}
+	b.own = own
+	s.opened = append(s.opened, b)
+	return nil
 }
 
 // free reports whether the original can be sent: it has not been read from, or
@@ -89,14 +108,19 @@ func (s *source) rewind() func() (io.ReadCloser, error) {
 	return s.getBody
 }
 
-// finish ends the call: the original is closed, by the attempt that has it or
-// at once if none does. After a panic nobody will.
+// finish ends the call: a body is closed by the attempt that it was sent with,
+// or at once if there is none. After a panic nobody else will.
 func (s *source) finish(panicked bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.over = true
 	if panicked || s.holder == nil || s.holder.isClosed() {
 		s.close()
+	}
+	for _, b := range s.opened {
+		if panicked || !b.sent {
+			b.Close()
+		}
 	}
 }
 
@@ -110,9 +134,10 @@ func (s *source) close() error {
 
 // A requestBody is the request body of one attempt.
 type requestBody struct {
-	src *source
-	own io.ReadCloser // from GetBody; else the original is read
-	pos int           // in the copy
+	src  *source
+	own  io.ReadCloser // from GetBody; else the original is read
+	pos  int           // in the copy
+	sent bool
 
 	mu      sync.Mutex
 	closed  bool
@@ -126,18 +151,19 @@ func (b *requestBody) send() error {
 	s := b.src
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	b.sent = true
 	switch {
+	case s.over:
+		return errOver
 	case b.own != nil:
+		return nil
 	case s.free():
 		s.holder = b
+		return nil
 	case s.getBody != nil:
-		own, err := s.getBody()
-		b.own = own
-		return err
-	default:
-		return errInUse
+		return s.open(b)
 	}
-	return nil
+	return errInUse
 }
 
 func (b *requestBody) Read(p []byte) (int, error) {
@@ -186,7 +212,7 @@ func (b *requestBody) Close() error {
 	b.mu.Lock()
 	again := b.closed
 	b.closed = true
-	if !again && !b.reading && b.gone != nil {
+	if !again && !b.reading {
 		close(b.gone)
 	}
 	b.mu.Unlock()

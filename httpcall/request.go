@@ -72,13 +72,18 @@ func hasKey(req *http.Request) bool { return key(req) != "" }
 
 var errConnect = errors.New("httpcall: a CONNECT is not sent again")
 
-// copyRequest returns a copy of req for one attempt: with its own header and
-// body, and all else shared, since nobody changes it.
+// copyRequest returns a copy of req for one attempt: with a URL, header and body
+// of its own, which middleware may change. The Trailer is the caller's, who
+// fills it in while the body is read.
 func (t *Transport) copyRequest(req *http.Request) (*http.Request, error) {
 	c := req.WithContext(req.Context())
 	c.Header = req.Header.Clone()
 	if c.Header == nil {
 		c.Header = http.Header{}
+	}
+	if req.URL != nil {
+		u := *req.URL
+		c.URL = &u
 	}
 	if route := t.route(req); route != "" {
 		c.Pattern = route

@@ -2,6 +2,7 @@ package httpcall
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -69,12 +70,12 @@ func (e *StatusError) Suppressed() string {
 func (t *Transport) check(resp *http.Response) error {
 	e := &StatusError{Status: resp.StatusCode, Class: t.classify(resp)}
 	asked, delayed := t.retryAfter(resp)
-	if delayed && e.Class == backstay.Success && resp.StatusCode >= 400 {
+	if delayed && e.Class == backstay.Success && resp.StatusCode >= 400 && t.cfg.Classify == nil {
 		e.Class = backstay.Throttled // an option says that this status is delayed, not refused
 	}
 	e.RetryAfter = asked
 	switch said, retry := t.verdict(resp.Header); {
-	case !said:
+	case !said || resp.StatusCode < 400:
 	case retry:
 		if e.Class != backstay.Transient {
 			e.Class = backstay.Throttled
@@ -138,16 +139,36 @@ func (t *Transport) verdict(h http.Header) (said, retry bool) {
 // be used again where that takes a little reading, as it does in HTTP/1.
 func discard(resp *http.Response) {
 	switch {
+	case resp == nil || resp.Body == nil: // a middleware's
 	case resp.ProtoMajor >= 2 || resp.Body == http.NoBody || resp.StatusCode == http.StatusMisdirectedRequest:
 		resp.Body.Close()
+	case resp.Uncompressed:
+		drainCompressed(resp.Body)
 	default:
 		body.Drain(resp.Body)
 	}
 }
 
+// drainCompressed is body.Drain for a body that net/http decompresses: while
+// that waits for the first bytes, its Close waits too. Then it is left to the
+// end of the attempt's context.
+func drainCompressed(b io.ReadCloser) {
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		body.Drain(b)
+	}()
+	t := time.NewTimer(body.DrainTime)
+	defer t.Stop()
+	select {
+	case <-drained:
+	case <-t.C:
+	}
+}
+
 // hold has done called when resp's body is closed or at its end.
 func hold(resp *http.Response, done func(error)) *http.Response {
-	if resp.Body == http.NoBody {
+	if resp == nil || resp.Body == nil || resp.Body == http.NoBody {
 		done(nil)
 		return resp
 	}

@@ -153,6 +153,9 @@ func (t *Transport) roundTrip(original, req *http.Request) (*http.Response, erro
 	if resp == nil {
 		return nil, errNothing
 	}
+	if resp.Body == nil {
+		resp.Body = http.NoBody // a middleware's response
+	}
 	resp.Request = original
 	return resp, nil
 }
@@ -172,6 +175,9 @@ func (t *Transport) do(ctx context.Context, call *backstay.Call, req *http.Reque
 	if err := send(req); err != nil {
 		return nil, &backstay.Error{Err: err, Class: backstay.Broken, NotSent: true}
 	}
+	if t.cfg.BodyIdle > 0 {
+		rt = &idleTransport{rt, t.cfg.BodyIdle}
+	}
 	resp, err := rt.RoundTrip(req)
 	switch {
 	case err != nil:
@@ -180,11 +186,9 @@ func (t *Transport) do(ctx context.Context, call *backstay.Call, req *http.Reque
 		}
 		return nil, explain(ctx, &p, err)
 	case resp == nil:
-		return nil, &backstay.Error{Class: backstay.Permanent, Err: fmt.Errorf("httpcall: the Base, a %T, returned no error and no response", rt)}
+		return nil, &backstay.Error{Class: backstay.Permanent, Err: fmt.Errorf("httpcall: the Base, a %T, returned no error and no response", t.base)}
 	case resp.Body == nil:
 		resp.Body = http.NoBody
-	case t.cfg.BodyIdle > 0 && resp.StatusCode != http.StatusSwitchingProtocols && resp.Body != http.NoBody:
-		resp.Body = &idleBody{ReadCloser: resp.Body, limit: t.cfg.BodyIdle}
 	}
 	return resp, nil
 }

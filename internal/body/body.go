@@ -12,14 +12,14 @@ import (
 // again, and how long that may take.
 const (
 	drainBytes = 64 << 10
-	drainTime  = 50 * time.Millisecond
+	DrainTime  = 50 * time.Millisecond
 )
 
 // Drain reads what is left of b, within bounds, and closes it.
 func Drain(b io.ReadCloser) {
 	closed := sync.OnceFunc(func() { b.Close() })
 	defer closed()
-	late := time.AfterFunc(drainTime, closed)
+	late := time.AfterFunc(DrainTime, closed)
 	defer late.Stop()
 	_, _ = io.CopyN(io.Discard, b, drainBytes)
 }

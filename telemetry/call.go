@@ -92,7 +92,7 @@ func (s *callSpan) end(err error) {
 	switch {
 	case !s.ended: // a panic
 		s.conclude("non_retryable", other)
-	case s.failed || err == nil || err == backstay.ErrPanicked:
+	case s.failed || err == nil:
 	case canceled(s.ctx):
 		s.conclude("canceled", "")
 	default:

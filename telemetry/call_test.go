@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/codes"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/backstay-go/backstay"
@@ -137,6 +138,8 @@ func TestOutcomes(t *testing.T) {
 		{"breaker under retry", "circuit_open", "circuit_open", "0", []backstay.Middleware{retry.New(threeTries), open}, always(nil)},
 		{"limiter", "rate_limited", "rate_limited", "0", []backstay.Middleware{reject("rate_limited")}, always(nil)},
 		{"no endpoint", "no_endpoint", "no_endpoint", "0", []backstay.Middleware{reject("no_endpoint")}, always(nil)},
+		{"limiter that says it in its event", "rate_limited", "_OTHER", "0", []backstay.Middleware{rejectUntyped("rate_limited")}, always(nil)},
+		{"waited too long for a turn", "deadline", "timeout", "0", []backstay.Middleware{retry.New(threeTries), reject("timeout")}, always(nil)},
 		{"fallback", "success", "", "1", []backstay.Middleware{fallback}, always(errCallee)},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -158,11 +161,16 @@ func always(err error) func(context.Context) error {
 	return func(context.Context) error { return err }
 }
 
-// reject turns calls away with an error that says nothing.
+// reject turns calls away with an error that says why.
 func reject(reason string) backstay.Middleware {
+	return rejection(reason, &backstay.Error{Err: errCallee, Type: reason, NotSent: true})
+}
+
+func rejectUntyped(reason string) backstay.Middleware { return rejection(reason, errCallee) }
+
+func rejection(reason string, err error) backstay.Middleware {
 	return backstay.MiddlewareFunc(func(backstay.Func) backstay.Func {
 		return func(_ context.Context, call *backstay.Call) error {
-			err := &backstay.Error{Err: errCallee, Type: reason, NotSent: true}
 			call.Emit(backstay.Event{Kind: backstay.EventReject, Reason: reason, Err: err})
 			return err
 		}
@@ -200,6 +208,69 @@ func TestCancellationByTheCallerIsNoError(t *testing.T) {
 			}
 		}
 		want(t, r.call(t), "resilience.call.outcome", "canceled")
+	}
+}
+
+// T-6
+func TestCancellationWhileAResponseIsAFailureOrIsRead(t *testing.T) {
+	for _, status := range []int{503, 200} {
+		r := record(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		base := func(req *http.Request) (*http.Response, error) {
+			resp := response(status, "")
+			resp.Body = cutBody{ctx}
+			if status == 503 {
+				cancel()
+			}
+			return resp, nil
+		}
+		resp, err := client(telemetry.Observe(nil, r.config()), base, nil)(get(t, "http://a.example/").WithContext(ctx))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		_, _ = resp.Body.Read(nil)
+		s := r.call(t)
+		if want(t, s, "resilience.call.outcome", "canceled", "error.type", ""); s.Status.Code != codes.Unset {
+			t.Errorf("after %d the call has status %v, want Unset", status, s.Status.Code)
+		}
+	}
+}
+
+// A cutBody fails when its context ends.
+type cutBody struct{ ctx context.Context }
+
+func (b cutBody) Read([]byte) (int, error) { return 0, b.ctx.Err() }
+func (b cutBody) Close() error             { return nil }
+
+// T-6
+func TestWhatHappensAboveASuccessIsNotTheAttemptsFailure(t *testing.T) {
+	loses := backstay.MiddlewareFunc(func(next backstay.Func) backstay.Func {
+		return func(ctx context.Context, call *backstay.Call) error {
+			f, err := call.Fork()
+			if err != nil {
+				return err
+			}
+			err = next(ctx, f)
+			f.Discard(context.Canceled) // as a hedge does with one that came second
+			return err
+		}
+	})
+	panics := backstay.MiddlewareFunc(func(next backstay.Func) backstay.Func {
+		return func(ctx context.Context, call *backstay.Call) error {
+			_ = next(ctx, call)
+			panic("boom")
+		}
+	})
+	for name, m := range map[string]backstay.Middleware{"loses": loses, "panics": panics} {
+		r := record(t)
+		func() {
+			defer func() { _ = recover() }()
+			_, _ = backstay.Do(t.Context(), telemetry.Observe(backstay.New(m), r.config()), "op", func(context.Context) (int, error) { return 0, nil })
+		}()
+		if s := r.attempts(t, 1)[0]; s.Status.Code != codes.Unset {
+			t.Errorf("%s: attempt has status %v, want Unset", name, s.Status.Code)
+		}
 	}
 }
 
@@ -329,6 +400,27 @@ func TestNestedCallIsUnderTheAttempt(t *testing.T) {
 			want(t, s, "resilience.call.attempts", "1")
 		}
 	}
+}
+
+// An attempt that a sampler drops still hides its call from the calls inside.
+func TestAttemptInsideADroppedOneIsNotTheOuterCalls(t *testing.T) {
+	r := record(t, sdktrace.WithSampler(dropAttempts{}))
+	inner := backstay.New(telemetry.Attempt(r.config()))
+	_, _ = backstay.Do(t.Context(), telemetry.Observe(nil, r.config()), "outer", func(ctx context.Context) (int, error) {
+		return backstay.Do(ctx, inner, "inner", func(context.Context) (int, error) { return 0, nil })
+	})
+	want(t, r.call(t), "resilience.call.attempts", "1")
+}
+
+type dropAttempts struct{}
+
+func (dropAttempts) Description() string { return "dropAttempts" }
+
+func (dropAttempts) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	if p.Kind == trace.SpanKindClient {
+		return sdktrace.SamplingResult{Decision: sdktrace.Drop}
+	}
+	return sdktrace.SamplingResult{Decision: sdktrace.RecordAndSample}
 }
 
 func TestPolicyReads(t *testing.T) {

@@ -50,7 +50,7 @@ func printTree(spans tracetest.SpanStubs, parent trace.SpanID, indent string) {
 		}
 		fmt.Print(indent, s.Name, " ", s.SpanKind, ",")
 		for _, a := range s.Attributes {
-			fmt.Print(" ", strings.TrimPrefix(string(a.Key), "resilience."), "=", a.Value.Emit())
+			fmt.Print(" ", strings.TrimPrefix(string(a.Key), "resilience."), "=", a.Value.String())
 		}
 		fmt.Println()
 		printTree(spans, s.SpanContext.SpanID(), indent+"  ")

@@ -129,7 +129,7 @@ func text(s tracetest.SpanStub, key string) string { return textIn(s.Attributes,
 func textIn(attrs []attribute.KeyValue, key string) string {
 	for _, a := range attrs {
 		if string(a.Key) == key {
-			return a.Value.Emit()
+			return a.Value.String()
 		}
 	}
 	return ""

@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/backstay-go/backstay"
 	"github.com/backstay-go/backstay/breaker"
 	"github.com/backstay-go/backstay/retry"
@@ -23,18 +25,18 @@ func TestRetryFactsAreOnTheAttempts(t *testing.T) {
 			n++
 			switch n {
 			case 1:
-				return 0, &backstay.Error{Err: errCallee, Type: "connection_reset"}
+				return 0, &backstay.Error{Err: errCallee, Type: "joe@example.com"}
 			case 2:
 				return 0, &backstay.Error{Err: errCallee, Type: "429", Class: backstay.Throttled, RetryAfter: time.Hour}
 			}
-			return 0, &backstay.Error{Err: errCallee, Type: "joe@example.com"}
+			return 0, errCallee
 		}
 		p := backstay.New(retry.New(retry.Config{Backoff: retry.Constant(250 * time.Millisecond), MaxRetryAfter: 2 * time.Hour}))
 		_, _ = backstay.Do(t.Context(), telemetry.Observe(p, r.config()), "op", fn)
 
 		a := r.attempts(t, 3)
 		want(t, a[0], "resilience.retry.reason", "", "resilience.retry.delay", "", "resilience.retry.delay_source", "", "resilience.retry.suppressed_reason", "")
-		want(t, a[1], "resilience.retry.reason", "connection_reset", "resilience.retry.delay", "0.25", "resilience.retry.delay_source", "backoff", "resilience.retry.suppressed_reason", "")
+		want(t, a[1], "resilience.retry.reason", "_OTHER", "resilience.retry.delay", "0.25", "resilience.retry.delay_source", "backoff", "resilience.retry.suppressed_reason", "")
 		want(t, a[2], "resilience.retry.reason", "429", "resilience.retry.delay_source", "retry_after", "resilience.retry.suppressed_reason", "attempts")
 		if pause := a[2].StartTime.Sub(a[1].EndTime); pause < time.Hour {
 			t.Errorf("the second pause is %v on the trace, want an hour or more", pause)
@@ -61,6 +63,24 @@ func TestReasonForNoRetryIsOnTheAttempt(t *testing.T) {
 		want(t, r.attempts(t, 1)[0], "resilience.retry.suppressed_reason", row.reason)
 		want(t, r.call(t), "resilience.retry.suppressed_reason", "")
 	}
+}
+
+// T-15
+func TestReasonForNoRetryIsOnTheCallWhereThereIsNoAttempt(t *testing.T) {
+	r := record(t)
+	n := 0
+	secondRejected := backstay.MiddlewareFunc(func(next backstay.Func) backstay.Func {
+		return func(ctx context.Context, call *backstay.Call) error {
+			if n++; n == 2 {
+				return &backstay.Error{Err: errCallee, Type: "circuit_open", NotSent: true}
+			}
+			return next(ctx, call)
+		}
+	})
+	p := telemetry.Observe(backstay.New(retry.New(threeTries), secondRejected), r.config())
+	_, _ = backstay.Do(t.Context(), p, "op", func(context.Context) (int, error) { return 0, errCallee })
+	want(t, r.attempts(t, 1)[0], "resilience.retry.suppressed_reason", "")
+	want(t, r.call(t), "resilience.retry.suppressed_reason", "circuit_open", "resilience.call.outcome", "circuit_open")
 }
 
 // T-15
@@ -92,6 +112,31 @@ func TestBreakerThatOpensIsAnEventOnTheAttempt(t *testing.T) {
 	}
 	want(t, a[1], "resilience.retry.suppressed_reason", "circuit_open")
 	want(t, r.call(t), "resilience.call.outcome", "circuit_open", "resilience.call.attempts", "2")
+}
+
+// T-15
+func TestEventIsOnTheAttemptThatCausedIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := record(t)
+		b := breaker.New(breaker.Config{ConsecutiveFailures: 1})
+		_, _ = backstay.Do(t.Context(), telemetry.Observe(backstay.New(hedge{}, b), r.config()), "op", func(ctx context.Context) (int, error) {
+			if n, _ := telemetry.AttemptNumber(ctx); n == 2 {
+				return 0, errCallee
+			}
+			<-time.After(time.Hour)
+			return 0, nil
+		})
+		<-time.After(time.Hour)
+		for _, s := range append(r.attempts(t, 2), r.call(t)) {
+			wanted := 0
+			if text(s, "error.type") != "" && s.SpanKind == trace.SpanKindClient {
+				wanted = 1
+			}
+			if len(s.Events) != wanted {
+				t.Errorf("%v span with error.type %q has %d events, want %d", s.SpanKind, text(s, "error.type"), len(s.Events), wanted)
+			}
+		}
+	})
 }
 
 // T-15

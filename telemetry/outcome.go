@@ -16,8 +16,6 @@ func (s *callSpan) verdict(call *backstay.Call, err error) (outcome, typ string)
 	gaveUp, rejected := s.gaveUp, s.rejected
 	s.mu.Unlock()
 	switch {
-	case err == nil: // a 404, say: an answer to the policy, a failure to the reader of a trace
-		return "non_retryable", typ
 	case gaveUp != "":
 		return outcomeOfGivingUp(gaveUp), typ
 	case !call.Sent() && typ == other && rejected != "":

@@ -27,7 +27,7 @@ func followPropagator(p propagation.TextMapPropagator) *follower[propagation.Tex
 }
 
 func propagatorOf(p propagation.TextMapPropagator) *propagator {
-	if p == nil || isPlaceholder(p) {
+	if p == nil {
 		return nil
 	}
 	fields := p.Fields()

@@ -24,6 +24,9 @@ func TestEachAttemptCarriesItsOwnSpan(t *testing.T) {
 		if n := len(r.Header.Values("Traceparent")); n != 1 {
 			t.Errorf("the request has %d traceparents, want 1", n)
 		}
+		if state := r.Header.Get("Tracestate"); state != "" {
+			t.Errorf("the request has tracestate %q of another trace, want none", state)
+		}
 		arrived = append(arrived, r.Header.Get("Traceparent"))
 		w.WriteHeader([]int{503, 503, 200}[len(arrived)-1])
 	}))
@@ -36,6 +39,7 @@ func TestEachAttemptCarriesItsOwnSpan(t *testing.T) {
 	stale := "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	req.Header["traceparent"] = []string{stale} // as no server would write it, and net/http sends it
 	req.Header["Traceparent"] = []string{stale, stale}
+	req.Header.Set("Tracestate", "vendor=stale")
 	send(t, client(telemetry.Observe(backstay.New(retry.New(threeTries)), r.config()), transport.RoundTrip, nil), req)
 
 	for i, s := range r.attempts(t, 3) {

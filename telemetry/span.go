@@ -80,8 +80,6 @@ func suppressed(reason string) string {
 	switch reason {
 	case "budget", "attempts", "deadline", "not_idempotent", "body_not_replayable", "server_veto", "circuit_open", "service_config":
 		return reason
-	case "timeout":
-		return "deadline"
 	}
 	return ""
 }

@@ -300,7 +300,11 @@ func TestCloseIdleConnectionsReachesEveryEndpoint(t *testing.T) {
 	(&http.Client{Transport: rt}).CloseIdleConnections()
 	got := map[string]bool{}
 	for range endpoints {
-		got[<-closed] = true
+		select {
+		case a := <-closed:
+			got[a] = true
+		case <-time.After(5 * time.Second):
+		}
 	}
 	if len(got) != len(endpoints) {
 		t.Errorf("CloseIdleConnections closed connections to %v, want to each of %v", slices.Collect(maps.Keys(got)), endpoints)

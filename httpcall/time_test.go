@@ -1,6 +1,7 @@
 package httpcall_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -156,6 +157,62 @@ func TestBodyIdleLimitsTheWaitsNotTheBody(t *testing.T) {
 			}
 		})
 	}
+}
+
+// While net/http waits for the first bytes of a compressed body, closing it
+// waits too.
+//
+// H-26
+func TestBodyIdleEndsACompressedBodyThatNeverBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			w.WriteHeader(http.StatusOK)
+			w.(http.Flusher).Flush()
+			hang(w, r)
+		}), orders)
+		rt := m.transport(t, httpcall.Config{BodyIdle: time.Second})
+		start := time.Now()
+		_, _, err := fetch(t.Context(), rt)
+		if _, ok := errors.AsType[*httpcall.IdleError](err); !ok || time.Since(start) != time.Second {
+			t.Errorf("reading = %v after %v, want an IdleError after 1s", err, time.Since(start))
+		}
+	})
+}
+
+// H-26, H-21
+func TestBodyIdleLeavesUpgradedConnectionsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory(t, nil)
+		conns := m.listen(orders)
+		go func() {
+			c := <-conns
+			r := bufio.NewReader(c)
+			readRequest(c, r)
+			io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+			line, _ := r.ReadString('\n')
+			<-time.After(time.Hour)
+			io.WriteString(c, line)
+			c.Close()
+		}()
+		rt := m.transport(t, httpcall.Config{BodyIdle: time.Second}, timeout.Attempt(time.Second))
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+orders, nil)
+		req.Header.Set("Connection", "Upgrade")
+		req.Header.Set("Upgrade", "echo")
+		resp, err := rt.RoundTrip(req)
+		if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+			t.Fatalf("RoundTrip = %v, %v, want a 101", resp, err)
+		}
+		defer resp.Body.Close()
+		w, ok := resp.Body.(io.Writer)
+		if !ok {
+			t.Fatalf("the body of a 101 is a %T, want an io.Writer", resp.Body)
+		}
+		io.WriteString(w, "hello\n")
+		if b, err := io.ReadAll(resp.Body); string(b) != "hello\n" || err != nil {
+			t.Errorf("an hour later the connection brought %q, %v, want hello", b, err)
+		}
+	})
 }
 
 func isTimeout(err error) bool {

@@ -101,7 +101,8 @@ func (f *frame[Req, Resp]) sendable() Req {
 // that a middleware has refused is released.
 func (f *frame[Req, Resp]) settle(err error) (Resp, error) {
 	op := &f.binding.op
-	if f.failure != nil && errors.Is(err, f.failure) {
+	// Retry takes its mark of permanence off, so err may be within failure.
+	if f.failure != nil && (errors.Is(err, f.failure) || errors.Is(f.failure, err)) {
 		err = nil
 	}
 	if err != nil && !f.failed {

@@ -39,8 +39,7 @@ func (a *attempts) begin(ctx context.Context, call *backstay.Call) (inner contex
 	defer contain()
 	tracer := a.tracer.get()
 	if call.Traced || a.noAttemptSpans {
-		n, _, _ := number(ctx, call)
-		inner = context.WithValue(ctx, inContext{}, n)
+		inner = context.WithValue(ctx, inContext{}, placeOf(ctx, call).number)
 	} else if tracer != nil {
 		inner, s = a.span(ctx, call, tracer)
 	}
@@ -52,23 +51,26 @@ func (a *attempts) begin(ctx context.Context, call *backstay.Call) (inner contex
 	return inner, s
 }
 
-// number returns the number of the attempt and, where its call is recorded, the
-// call's span.
-func number(ctx context.Context, call *backstay.Call) (attemptNumber, *callSpan, backstay.Event) {
-	parent, ok := ctx.Value(inContext{}).(*callSpan)
+// A place is where an attempt stands in its call.
+type place struct {
+	number attemptNumber
+	call   *callSpan      // nil where the call is not recorded
+	retry  backstay.Event // which announced the attempt, if any did
+}
+
+func placeOf(ctx context.Context, call *backstay.Call) place {
+	c, ok := ctx.Value(inContext{}).(*callSpan)
 	if !ok {
-		return attemptNumber(call.Attempt), nil, backstay.Event{}
+		return place{number: attemptNumber(call.Attempt)}
 	}
-	e, _ := parent.announced(call)
-	return attemptNumber(parent.attempts.Add(1)), parent, e
+	return place{attemptNumber(c.attempts.Add(1)), c, c.announced(call)}
 }
 
 // span begins the attempt's span.
 func (a *attempts) span(ctx context.Context, call *backstay.Call, tracer trace.Tracer) (inner context.Context, s *attemptSpan) {
 	inner = ctx
 	defer contain()
-	n, parent, retry := number(ctx, call)
-	req := requestOf(call)
+	at, req := placeOf(ctx, call), requestOf(call)
 	name, attrs := callName(call), make([]attribute.KeyValue, 0, 8)
 	if req != nil {
 		name, attrs = httpName(req), appendHTTPStart(attrs, req)
@@ -78,31 +80,31 @@ func (a *attempts) span(ctx context.Context, call *backstay.Call, tracer trace.T
 	var span trace.Span
 	inner, span = start(ctx, tracer, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrs...))
 	recorded := span != nil && span.IsRecording()
-	if recorded || parent != nil { // else a call inside would take parent for its own
-		inner = context.WithValue(inner, inContext{}, n)
+	if recorded || at.call != nil { // else a call inside would take at.call for its own
+		inner = context.WithValue(inner, inContext{}, at.number)
 	}
 	if !recorded {
 		return inner, nil
 	}
-	s = &attemptSpan{span: span, ctx: ctx, parent: parent, call: call}
-	if parent != nil {
-		parent.opened(s)
+	s = &attemptSpan{span: span, ctx: ctx, parent: at.call, call: call}
+	if s.parent != nil {
+		s.parent.opened(s)
 	}
 	call.OnDone(s.end)
-	span.SetAttributes(a.describe(call, req, n, retry)...)
+	span.SetAttributes(a.describe(call, req, at)...)
 	return inner, s
 }
 
 // describe returns what is told of a recorded attempt besides its start.
-func (a *attempts) describe(call *backstay.Call, req *http.Request, n attemptNumber, retry backstay.Event) []attribute.KeyValue {
+func (a *attempts) describe(call *backstay.Call, req *http.Request, at place) []attribute.KeyValue {
 	attrs := make([]attribute.KeyValue, 0, 8)
 	attrs = append(attrs, a.policy...)
 	attrs = appendAddress(attrs, peerAddress, peerPort, call.Endpoint, 0)
 	if req != nil {
-		attrs = appendHTTPRequest(attrs, req, int(n)-1)
+		attrs = appendHTTPRequest(attrs, req, int(at.number)-1)
 	}
-	if retry.Kind == backstay.EventRetry {
-		attrs = appendRetry(attrs, retry)
+	if at.retry.Kind == backstay.EventRetry {
+		attrs = appendRetry(attrs, at.retry)
 	}
 	return attrs
 }

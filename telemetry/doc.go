@@ -20,9 +20,13 @@
 //
 // # What it costs
 //
-// A call whose span is recorded costs some microseconds and allocations. With a
-// no-op provider, or none at all, it costs no allocation and no span is
-// started. What the placeholder provider of package otel could give to
+// An HTTP call of one attempt that is recorded costs about 3 µs and 30
+// allocations more, most of them the SDK's. With a no-op provider, or none at
+// all, no span is started and nothing is allocated; but where the spans of
+// attempts are left to others, the number of each attempt is put into its
+// context, which is one allocation.
+//
+// What the placeholder provider of package otel could give to
 // auto-instrumentation by eBPF is lost by that: install a provider to have
 // spans.
 //

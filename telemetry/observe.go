@@ -50,14 +50,14 @@ func (s *callSpan) announce(call *backstay.Call, e backstay.Event) {
 	s.retries[call] = e
 }
 
-// announced returns what is known of the attempt that call is, if it is a
-// retry.
-func (s *callSpan) announced(call *backstay.Call) (backstay.Event, bool) {
+// announced returns what is known of the attempt that call is, the zero Event
+// if it is not a retry.
+func (s *callSpan) announced(call *backstay.Call) backstay.Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, ok := s.retries[call]
+	e := s.retries[call]
 	delete(s.retries, call)
-	return e, ok
+	return e
 }
 
 // opened and closed keep the list of attempts whose spans can be written to.

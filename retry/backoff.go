@@ -2,29 +2,22 @@ package retry
 
 import (
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 )
 
-// Intervals gives the pauses of one call, one after the other; a negative
-// duration ends the retries. Every backoff.BackOff of
-// github.com/cenkalti/backoff is one. It is used by one goroutine at a time.
-type Intervals interface {
-	NextBackOff() time.Duration
-}
-
 // A Backoff says how long to pause before each retry. The zero Backoff is
-// Exponential(50*time.Millisecond, time.Second).
+// Exponential(50*time.Millisecond, time.Second). It is safe for concurrent use.
 type Backoff struct {
 	name  string
+	limit time.Duration // of the pauses; 0 where it is not known
 	fresh func() Intervals
 }
 
 // String returns the backoff as it was made, as in "exponential(50ms, 1s)".
-func (b Backoff) String() string { return b.name }
+func (b Backoff) String() string { return b.orDefault().name }
 
 // Exponential returns pauses drawn evenly from [0, first), [0, 2*first),
 // [0, 4*first) and so on, never above limit: the "full jitter" of
@@ -38,14 +31,17 @@ func Exponential(first, limit time.Duration) Backoff {
 
 // Floor returns b with no pause shorter than shortest.
 //
-// It panics if shortest is negative.
+// It panics if shortest is negative, or above the limit of b.
 func (b Backoff) Floor(shortest time.Duration) Backoff {
-	if shortest < 0 {
-		panic(fmt.Sprintf("retry: Floor(%v): a pause cannot be negative", shortest))
-	}
 	b = b.orDefault()
+	switch {
+	case shortest < 0:
+		panic(fmt.Sprintf("retry: Floor(%v): a pause cannot be negative", shortest))
+	case b.limit > 0 && shortest > b.limit:
+		panic(fmt.Sprintf("retry: the floor of %v is above the limit of %s; lower it", shortest, b.name))
+	}
 	fresh := b.fresh
-	return Backoff{fmt.Sprintf("%s.Floor(%v)", b.name, shortest), func() Intervals {
+	return Backoff{fmt.Sprintf("%s.Floor(%v)", b.name, shortest), b.limit, func() Intervals {
 		inner := fresh()
 		return intervals(func() time.Duration {
 			d := inner.NextBackOff()
@@ -80,17 +76,10 @@ func Plain(first, limit time.Duration) Backoff {
 // It panics unless 0 < first <= limit.
 func Decorrelated(first, limit time.Duration) Backoff {
 	name := ordered("decorrelated", first, limit)
-	return Backoff{name, func() Intervals {
+	return Backoff{name, limit, func() Intervals {
 		previous := first
 		return intervals(func() time.Duration {
-			high := limit
-			if previous < limit/3 {
-				high = 3 * previous
-			}
-			previous = first
-			if high > first {
-				previous += upTo(high - first)
-			}
+			previous = min(limit, first+upTo(3*previous-first))
 			return previous
 		})
 	}}
@@ -103,24 +92,13 @@ func Constant(d time.Duration) Backoff {
 	if d < 0 {
 		panic(fmt.Sprintf("retry: Constant(%v): a pause cannot be negative", d))
 	}
-	return Backoff{fmt.Sprintf("constant(%v)", d), func() Intervals { return backoff.NewConstantBackOff(d) }}
+	return Backoff{fmt.Sprintf("constant(%v)", d), d, func() Intervals { return backoff.NewConstantBackOff(d) }}
 }
 
 // NoPause returns no pauses at all. A callee that fails because it has too
 // much to do gets more: for callees inside the same process.
 func NoPause() Backoff {
-	return Backoff{"none", func() Intervals { return &backoff.ZeroBackOff{} }}
-}
-
-// Custom returns the pauses of what fresh makes, which it is asked to do for
-// each call that is retried.
-//
-// It panics if fresh is nil.
-func Custom(fresh func() Intervals) Backoff {
-	if fresh == nil {
-		panic("retry: Custom needs a function that makes the Intervals of one call")
-	}
-	return Backoff{"custom", fresh}
+	return Backoff{"none", 0, func() Intervals { return &backoff.ZeroBackOff{} }}
 }
 
 func (b Backoff) orDefault() Backoff {
@@ -130,15 +108,11 @@ func (b Backoff) orDefault() Backoff {
 	return b
 }
 
-type intervals func() time.Duration
-
-func (f intervals) NextBackOff() time.Duration { return f() }
-
 // growing draws from the intervals of a backoff.ExponentialBackOff, which is
 // used without its own jitter: it comes after the limit there and exceeds it.
 func growing(kind string, first, limit time.Duration, jitter func(time.Duration) time.Duration) Backoff {
 	name := ordered(kind, first, limit)
-	return Backoff{name, func() Intervals {
+	return Backoff{name, limit, func() Intervals {
 		inner := backoff.NewExponentialBackOff(
 			backoff.WithInitialInterval(first),
 			backoff.WithMaxInterval(limit),
@@ -157,8 +131,8 @@ func ordered(kind string, first, limit time.Duration) string {
 		panic(fmt.Sprintf("retry: the first pause is %v; give a positive duration, or NoPause", first))
 	case limit < first:
 		panic(fmt.Sprintf("retry: the first pause, %v, is above the limit, %v; swap them?", first, limit))
-	case limit > math.MaxInt64/4:
-		panic(fmt.Sprintf("retry: the limit of %v is longer than a pause can be; give one below %v", limit, time.Duration(math.MaxInt64/4)))
+	case limit > longest:
+		panic(fmt.Sprintf("retry: the limit of %v is longer than a pause can be; give one below %v", limit, longest))
 	}
 	return fmt.Sprintf("%s(%v, %v)", kind, first, limit)
 }

@@ -2,6 +2,7 @@ package retry
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -20,7 +21,9 @@ type BudgetConfig struct {
 	// few calls can be retried at all. 0 means 10; negative earns none.
 	PerSecond float64
 
-	// Horizon is how long what was earned can be spent. 0 means 10 seconds.
+	// Horizon is how long what was earned can be spent; one retry can be saved
+	// up for longer, or a target with few calls would never have one. 0 means
+	// 10 seconds.
 	Horizon time.Duration
 }
 
@@ -45,7 +48,8 @@ func (c BudgetConfig) Validate() error {
 //
 // Share one Budget among all that retry against a target: only together they
 // keep the bound. It is safe for concurrent use; a call that needs no retry
-// costs one atomic addition.
+// costs one atomic addition. Make it with NewBudget: the zero Budget allows
+// nothing.
 type Budget struct {
 	ratio, perSecond float64
 	horizon          time.Duration
@@ -54,8 +58,8 @@ type Budget struct {
 
 	mu      sync.Mutex
 	last    time.Duration // when calls was read
-	balance float64       // retries
-	recent  float64       // retries earned within about a horizon: the most that balance can be
+	balance float64       // retries that can be spent
+	recent  float64       // retries earned within about a horizon
 }
 
 // NewBudget returns a budget in which a second's worth of PerSecond has been
@@ -94,6 +98,13 @@ func (b *Budget) Balance() float64 {
 	return b.balance
 }
 
+// refund gives a retry back that was not sent after all.
+func (b *Budget) refund() {
+	b.mu.Lock()
+	b.balance++
+	b.mu.Unlock()
+}
+
 // slack forgives what adding ratios such as 0.1 loses to rounding.
 const slack = 1e-9
 
@@ -104,43 +115,62 @@ func (b *Budget) settle() {
 	now := clock.Now()
 	passed := max(now-b.last, 0)
 	b.last = now
-	calls := float64(b.calls.Swap(0))
-	kept := 1.0 // the share of the time that is within the horizon
+	earned := float64(b.calls.Swap(0))*b.ratio + b.perSecond*passed.Seconds()
+	kept, lost := 1.0, 1.0 // shares of earned and of recent
 	if passed > b.horizon {
 		kept = float64(b.horizon) / float64(passed)
+	} else if passed < b.horizon {
+		lost = float64(passed) / float64(b.horizon)
 	}
-	earned := calls*b.ratio*kept + b.perSecond*passed.Seconds()*kept
-	b.recent = b.recent*(1-min(float64(passed)/float64(b.horizon), 1)) + earned
-	b.balance = min(b.balance+earned, b.recent)
-}
-
-// budgets holds a Budget for each target.
-type budgets struct {
-	m  sync.Map // string to *Budget
-	n  int
-	mu sync.Mutex
+	b.recent = b.recent*(1-lost) + earned*kept
+	// A target with few calls may need longer than the horizon to earn a retry.
+	b.balance = min(b.balance+earned, max(b.recent, 1+b.ratio))
 }
 
 // maxTargets bounds the memory of a policy that is used for everything on the
 // web. Targets beyond it share one budget.
 const maxTargets = 1024
 
+// budgets holds a Budget for each target, in a map that is copied to add one:
+// a lookup takes no lock and, unlike that of a sync.Map, does not allocate.
+type budgets struct {
+	known atomic.Pointer[map[string]*Budget]
+	mu    sync.Mutex // held while known is replaced
+}
+
 func (b *budgets) of(target string, beyond *Budget) *Budget {
-	if v, ok := b.m.Load(target); ok {
-		return v.(*Budget)
+	known := b.all()
+	if budget, ok := known[target]; ok {
+		return budget
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if v, ok := b.m.Load(target); ok {
-		return v.(*Budget)
-	}
-	if b.n >= maxTargets {
+	if len(known) >= maxTargets {
 		return beyond
 	}
-	b.n++
-	fresh := NewBudget(BudgetConfig{})
-	b.m.Store(target, fresh)
-	return fresh
+	return b.add(target, beyond)
+}
+
+func (b *budgets) add(target string, beyond *Budget) *Budget {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	known := b.all()
+	if budget, ok := known[target]; ok {
+		return budget
+	}
+	if len(known) >= maxTargets {
+		return beyond
+	}
+	more := make(map[string]*Budget, len(known)+1)
+	maps.Copy(more, known)
+	more[target] = NewBudget(BudgetConfig{})
+	b.known.Store(&more)
+	return more[target]
+}
+
+func (b *budgets) all() map[string]*Budget {
+	if m := b.known.Load(); m != nil {
+		return *m
+	}
+	return nil
 }
 
 func or[T comparable](v, otherwise T) T {

@@ -1,6 +1,8 @@
 package retry
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,20 +14,29 @@ import (
 // maxEarlier bounds Error.Earlier.
 const maxEarlier = 8
 
-// An Error is the end of a call that was made more than once. It reads as the
-// last failure with the count of attempts behind it, and errors.Is and As reach
-// that failure and the earlier ones.
+// An Error is the end of a call that was to be made more than once. It reads as
+// the last failure with the count of attempts behind it, and errors.Is and As
+// reach that failure and the earlier ones.
 //
-// A call that was made once ends with its own error, as it is.
+// A call that was made once, and was not to be made again, ends with its own
+// error as it is.
 type Error struct {
-	// Attempts is how many were made, the first included.
+	// Attempts is how many were made, the first included. What the policy
+	// turned away, as an open breaker does, is not counted.
 	Attempts int
-	// Elapsed is how long the call took, with its pauses.
+
+	// Elapsed is how long the call took, with its pauses. A success costs
+	// nothing because nobody reads the clock for it, so the first attempt
+	// counts only in a stack that reads it anyway, as timeout and breaker do;
+	// else the time runs from the end of the first attempt.
 	Elapsed time.Duration
+
 	// Err is why it ended: the failure of the last attempt, or the end of the
 	// caller's context.
 	Err error
-	// Earlier are the failures before, the oldest first, at most the last 8.
+
+	// Earlier are the other failures, the oldest first, at most the last 8. If
+	// the policy itself turned the retry away, its error is the last of them.
 	Earlier []error
 }
 
@@ -47,8 +58,30 @@ func (e *Error) Unwrap() []error {
 	return all
 }
 
-// Permanent marks err as one that another attempt will not change. The caller
-// of the policy gets err itself. nil stays nil.
+// Timeout reports whether Err is a timeout. With Temporary it makes the Error a
+// net.Error: url.Error and others ask the outermost error alone.
+func (e *Error) Timeout() bool {
+	t, ok := errors.AsType[interface {
+		error
+		Timeout() bool
+	}](e.Err)
+	return ok && t.Timeout()
+}
+
+// Temporary reports the same as Timeout.
+func (e *Error) Temporary() bool { return e.Timeout() }
+
+// Details tells policies what Err does. Without it an earlier failure would
+// speak where Err is silent.
+func (e *Error) Details() backstay.Error {
+	return backstay.Error{Class: backstay.Classify(e.Err), Type: backstay.TypeOf(e.Err)}
+}
+
+// Permanent marks err as one that another attempt will not change, whatever
+// Config.If says. The caller of the policy gets err itself. nil stays nil.
+//
+// Where err is wrapped again outside the mark, the caller gets it as it is,
+// with the mark inside.
 func Permanent(err error) error {
 	if err == nil {
 		return nil
@@ -62,13 +95,31 @@ func (p *permanent) Unwrap() error { return p.error }
 
 func (p *permanent) Details() backstay.Error { return backstay.Error{Class: backstay.Permanent} }
 
-// plain returns err without a mark of permanence around it.
+// plain returns err without the marks of permanence around it.
 func plain(err error) error {
-	switch e := err.(type) {
-	case *permanent:
-		return e.error
-	case *backoff.PermanentError:
-		return e.Err
+	for {
+		switch e := err.(type) {
+		case *permanent:
+			err = e.error
+			continue
+		case *backoff.PermanentError:
+			if e.Err != nil {
+				err = e.Err
+				continue
+			}
+		}
+		return err
+	}
+}
+
+// canceled returns err so that errors.Is finds the end of ctx and its cause in
+// it.
+func canceled(ctx context.Context, err error) error {
+	if end := ctx.Err(); !errors.Is(err, end) {
+		err = fmt.Errorf("%w: %w", end, err)
+	}
+	if cause := context.Cause(ctx); !errors.Is(err, cause) {
+		err = fmt.Errorf("%w: %w", err, cause)
 	}
 	return err
 }

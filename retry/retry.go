@@ -2,11 +2,8 @@ package retry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
-
-	"github.com/cenkalti/backoff/v4"
 
 	"github.com/backstay-go/backstay"
 )
@@ -33,13 +30,14 @@ type Config struct {
 	// MaxAttempts times, and so may the load be.
 	NoBudget bool
 
-	// MaxRetryAfter is the longest pause that a callee may ask for. A call for
-	// which it asks more fails at once. 0 means 30 seconds.
+	// MaxRetryAfter is the longest pause that a callee may ask for. Where it
+	// asks for more, the failure is final. 0 means 30 seconds.
 	MaxRetryAfter time.Duration
 
 	// If reports whether to try again after err, in place of the class that
-	// the error has. Whether it is harmless to is not If's to decide, nor
-	// whether there is time. nil means Transient and Throttled.
+	// the error has. It is not asked about an error marked Permanent or
+	// vetoed by the callee, nor whether trying again is harmless, or in time.
+	// nil means Transient and Throttled. It must be safe for concurrent use.
 	If func(err error) bool
 
 	// Polling is for a call that its caller makes in a loop without pauses of
@@ -47,8 +45,9 @@ type Config struct {
 	// want of budget is returned after the pause, not at once.
 	Polling bool
 
-	// Nested allows retries inside the attempts of another retry of this
-	// package, where one attempt is made otherwise.
+	// Nested has the call retried although another retry of this package,
+	// around this one or inside its attempts, retries too: the attempts
+	// multiply. See Nesting in the package's documentation.
 	Nested bool
 }
 
@@ -99,9 +98,6 @@ func New(cfg Config) backstay.Middleware {
 // worthIt reports whether another attempt may succeed where err was the end of
 // one.
 func worthIt(err error) bool {
-	if _, ok := errors.AsType[*backoff.PermanentError](err); ok {
-		return false
-	}
 	c := backstay.Classify(err)
 	return c == backstay.Transient || c == backstay.Throttled
 }
@@ -141,22 +137,13 @@ func (r *retrier) Wrap(next backstay.Func) backstay.Func {
 	}
 }
 
+// again is kept out of Wrap's Func, whose frame every success pays for.
 func (r *retrier) again(ctx context.Context, call, first *backstay.Call, next backstay.Func, budget *Budget, err error) error {
-	s := series{retrier: r, next: next, call: call, budget: budget, sent: 1}
-	return s.run(ctx, first, err)
-}
-
-// attempt runs a, and ends it if it panics.
-func attempt(ctx context.Context, a *backstay.Call, next backstay.Func) error {
-	returned := false
-	defer func() {
-		if !returned {
-			a.Discard(backstay.ErrPanicked)
-		}
-	}()
-	err := next(ctx, a)
-	returned = true
-	return err
+	s := series{retrier: r, next: next, call: call, budget: budget, last: first, moved: first.Endpoint != ""}
+	if first.Sent() {
+		s.sent = 1
+	}
+	return s.run(ctx, err)
 }
 
 func (r *retrier) budgetOf(call *backstay.Call) *Budget {

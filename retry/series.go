@@ -3,9 +3,11 @@ package retry
 import (
 	"context"
 	"errors"
-	"fmt"
+	"math"
 	"math/rand/v2"
 	"time"
+
+	"github.com/cenkalti/backoff/v4"
 
 	"github.com/backstay-go/backstay"
 )
@@ -13,176 +15,318 @@ import (
 // A series is a call whose first attempt has failed.
 type series struct {
 	*retrier
-	next      backstay.Func
-	call      *backstay.Call
-	budget    *Budget
-	intervals Intervals // made for the first pause
-	failures  []error   // of the attempts before the last
-	sent      int       // attempts that were made
+	next   backstay.Func
+	call   *backstay.Call
+	budget *Budget
+
+	last      *backstay.Call // the attempt that is neither adopted nor discarded yet
+	moved     bool           // last was given another endpoint than the one before
+	sent      int            // attempts that reached the function
+	began     time.Duration  // a reading of the clock, once there is a retry
+	intervals Intervals      // made for the first pause
+	failures  []error        // of the attempts before last, without rejections
 }
 
-// insideKey marks the context of attempts that are retries already.
-type insideKey struct{}
+// A plan is what follows a failure: an attempt, or none.
+type plan struct {
+	never   string // why there is none
+	attempt *backstay.Call
+	delay   time.Duration
+	source  string // what chose the delay
+	charged bool   // to the budget
+}
 
-// run decides, after attempt a has ended with err, whether there is another.
-func (s *series) run(ctx context.Context, a *backstay.Call, err error) error {
-	caller := ctx
-	if !s.nested && ctx.Value(insideKey{}) == nil {
-		ctx = context.WithValue(ctx, insideKey{}, true)
-	}
+// run goes on after err, the failure of the first attempt.
+func (s *series) run(ctx context.Context, err error) error {
+	defer s.abandon()
+	var marked context.Context // made for the second attempt
 	for {
-		b, e := s.decide(caller, a, err)
-		if b == nil {
-			return s.giveUp(a, err, e)
+		p := s.plan(ctx, err)
+		if p.never != "" {
+			return s.giveUp(ctx, err, p.never)
 		}
-		b.Emit(e)
-		a.Discard(err)
-		s.remember(err)
-		if !sleep(caller, e.Delay) {
-			b.Discard(caller.Err())
-			return s.interrupted(caller)
+		s.turn(p, err)
+		if !sleep(ctx, p.delay) {
+			s.refund(p)
+			return s.interrupted(ctx)
 		}
-		if err = attempt(ctx, b, s.next); err == nil {
-			s.call.Adopt(b)
+		if marked == nil {
+			marked = mark(ctx)
+		}
+		before := s.last.Endpoint
+		err = s.next(marked, s.last)
+		s.moved = s.last.Endpoint != before
+		if s.last.Sent() {
+			s.sent++
+		} else {
+			s.refund(p)
+		}
+		if err == nil {
+			s.call.Adopt(s.end())
 			return nil
 		}
-		if b.Sent() {
-			s.sent++
-		}
-		a = b
 	}
 }
 
-// decide returns the next attempt and the event that announces it, or no
-// attempt and the event that says why not. The order matters: what is free to
-// check comes first, and a budget is charged last.
-func (s *series) decide(ctx context.Context, a *backstay.Call, err error) (*backstay.Call, backstay.Event) {
-	no := backstay.Event{Kind: backstay.EventGiveUp, Attempt: a.Attempt, Err: err}
-	yes := backstay.Event{Kind: backstay.EventRetry, Attempt: a.Attempt + 1, Reason: backstay.TypeOf(err), Err: err}
-	s.call.Endpoint = a.Endpoint
+// plan decides, after the last attempt has ended with err, whether there is
+// another. What is free to check comes first, and the budget is charged last.
+func (s *series) plan(ctx context.Context, err error) plan {
+	s.call.Endpoint = s.last.Endpoint
 	elsewhere := s.call.Elsewhere()
-	rejected := !a.Sent()
-	if rejected {
-		yes.Attempt = a.Attempt
+	if why := s.final(ctx, err, elsewhere); why != "" {
+		return plan{never: why}
 	}
-
-	if no.Reason = s.final(ctx, a, err, elsewhere, rejected); no.Reason != "" {
-		return nil, no
+	p := s.pause(err, elsewhere)
+	if p.never == "" && !fits(ctx, p.delay) {
+		p.never = "deadline"
 	}
-	if yes.Delay, yes.Source, no.Reason = s.pause(err, elsewhere); no.Reason != "" {
-		return nil, no
+	if p.never != "" {
+		return p
 	}
-	if at, ok := ctx.Deadline(); ok && time.Until(at) <= yes.Delay {
-		no.Reason = "deadline"
-		return nil, no
-	}
-	b, forkErr := s.call.Fork()
+	next, forkErr := s.call.Fork()
 	if forkErr != nil {
-		no.Reason = "body_not_replayable"
-		return nil, no
+		return plan{never: "body_not_replayable"}
 	}
-	if s.budget != nil && !rejected && !s.budget.Withdraw() {
-		b.Discard(err)
-		no.Reason = "budget"
-		if s.polling {
-			sleep(ctx, yes.Delay)
+	next.Attempt = s.last.Attempt
+	if s.last.Sent() {
+		next.Attempt++
+		if p.charged = s.budget != nil; p.charged && !s.budget.Withdraw() {
+			next.Discard(err)
+			s.slowDown(ctx, err, p)
+			return plan{never: "budget"}
 		}
-		return nil, no
 	}
-	b.Attempt = yes.Attempt
-	return b, yes
+	p.attempt = next
+	return p
 }
 
-// final returns why the failure of a is the end of the call, or "".
-func (s *series) final(ctx context.Context, a *backstay.Call, err error, elsewhere, rejected bool) string {
+// final returns why err is the end of the call, or "".
+func (s *series) final(ctx context.Context, err error, elsewhere bool) string {
 	switch {
 	case ctx.Err() != nil:
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return "deadline"
-		}
-		return "canceled"
-	case rejected && elsewhere:
-		return "" // another endpoint's breaker may let it pass; this was no attempt
-	case rejected:
-		return backstay.TypeOf(err)
-	case !s.retryable(err):
+		return reason(ctx)
+	case !s.last.Sent():
+		return s.rejection(err, elsewhere)
+	case vetoed(err) != "":
+		return vetoed(err)
+	case permanently(err) || !s.retryable(err):
 		return "non_retryable"
-	case !s.nested && (ctx.Value(insideKey{}) != nil || retried(err)):
+	case !s.nested && (ctx.Value(markKey{}) != nil || retried(err)):
 		return "nested"
 	case s.attempts != Unlimited && s.sent >= s.attempts:
 		return "attempts"
-	case !a.Repeatable(err):
+	case !s.last.Repeatable(err):
 		return "not_idempotent"
-	case a.Barred() && !elsewhere:
+	case s.last.Barred() && !elsewhere:
 		return "circuit_open"
 	}
 	return ""
 }
 
-// retried reports whether a retry further in has had its attempts.
-func retried(err error) bool {
-	_, ok := errors.AsType[*Error](err)
-	return ok
+// rejection returns why err, with which the policy turned the last attempt
+// away, is the end of the call, or "" where another endpoint may let it pass.
+//
+// Something above the balancer turns an attempt away before the endpoint
+// changes, and would do so for ever.
+func (s *series) rejection(err error, elsewhere bool) string {
+	if elsewhere && s.moved && worthIt(err) {
+		return ""
+	}
+	if name := backstay.TypeOf(err); name != "_OTHER" {
+		return name
+	}
+	return "non_retryable"
 }
 
-// pause returns how long to wait before the next attempt and what says so, or
+// pause returns a plan with the time to wait before the next attempt, or with
 // why there must not be one.
 //
 // Another endpoint is not the one that failed, so there is nothing to wait
 // for, unless the failure says that it is the caller who calls too much.
-func (s *series) pause(err error, elsewhere bool) (delay time.Duration, source, never string) {
-	if elsewhere && backstay.Classify(err) != backstay.Throttled {
-		return 0, "elsewhere", ""
+func (s *series) pause(err error, elsewhere bool) plan {
+	if elsewhere && (!s.last.Sent() || backstay.Classify(err) != backstay.Throttled) {
+		return plan{source: "elsewhere"}
 	}
 	asked, _ := backstay.RetryAfter(err)
 	if asked > s.maxRetryAfter {
-		return 0, "", "deadline"
+		return plan{never: "server_veto"}
 	}
+	delay := s.interval()
+	switch {
+	case delay < 0:
+		return plan{never: "attempts"}
+	case asked > delay:
+		return plan{delay: later(asked), source: "retry_after"}
+	case asked > 0:
+		return plan{delay: later(delay), source: "backoff"}
+	}
+	return plan{delay: delay, source: "backoff"}
+}
+
+func (s *series) interval() time.Duration {
 	if s.intervals == nil {
 		s.intervals = s.backoff.fresh()
 	}
-	delay = s.intervals.NextBackOff()
-	if delay < 0 {
-		return 0, "", "attempts"
+	return s.intervals.NextBackOff()
+}
+
+// turn makes the planned attempt the last one, in place of the one that failed
+// with err.
+func (s *series) turn(p plan, err error) {
+	failed := s.last
+	if s.began == 0 {
+		s.began = min(failed.Began(), failed.Ended())
 	}
-	if asked > delay {
-		return asked + rand.N(asked/16+1), "retry_after", ""
+	if failed.Sent() {
+		s.remember(err)
 	}
-	return delay, "backoff", ""
+	s.last = p.attempt
+	failed.Discard(err)
+	if s.last.Watched() {
+		s.last.Emit(backstay.Event{
+			Kind: backstay.EventRetry, Attempt: s.last.Attempt,
+			Reason: backstay.TypeOf(err), Delay: p.delay, Source: p.source, Err: err,
+		})
+	}
 }
 
 // giveUp ends the call with its last attempt, whose result is the caller's
 // though it is a failure: a response has a body that only the caller can close.
-func (s *series) giveUp(a *backstay.Call, err error, why backstay.Event) error {
-	a.Emit(why)
-	s.call.Adopt(a)
-	if len(s.failures) == 0 {
-		return plain(err)
+func (s *series) giveUp(ctx context.Context, err error, why string) error {
+	s.last.Emit(backstay.Event{Kind: backstay.EventGiveUp, Attempt: s.last.Attempt, Reason: why, Err: err})
+	rejected := !s.last.Sent()
+	s.call.Adopt(s.end())
+	if why == "canceled" {
+		return s.failure(canceled(ctx, err))
 	}
-	return &Error{Attempts: s.sent, Elapsed: s.elapsed(), Err: plain(err), Earlier: s.failures}
+	if n := len(s.failures); rejected && n > 0 {
+		// What the callee said is the result, not that it was not asked again.
+		err, s.failures[n-1] = s.failures[n-1], err
+	}
+	return s.failure(plain(err))
 }
 
 // interrupted is the end of a call whose caller gave up during a pause.
 func (s *series) interrupted(ctx context.Context) error {
-	err := ctx.Err()
-	if cause := context.Cause(ctx); !errors.Is(cause, err) {
-		err = fmt.Errorf("%w: %w", err, cause)
-	} else {
-		err = cause
-	}
-	s.call.Emit(backstay.Event{Kind: backstay.EventGiveUp, Attempt: s.sent, Reason: backstay.TypeOf(ctx.Err()), Err: err})
-	return &Error{Attempts: s.sent, Elapsed: s.elapsed(), Err: err, Earlier: s.failures}
+	why := reason(ctx)
+	s.last.Emit(backstay.Event{Kind: backstay.EventGiveUp, Attempt: s.sent, Reason: why, Err: ctx.Err()})
+	s.end().Discard(ctx.Err())
+	return s.failure(canceled(ctx, ctx.Err()))
 }
 
-func (s *series) elapsed() time.Duration { return s.call.Ended() - s.call.Began() }
+// failure returns the error of the call, which is err itself for one attempt.
+func (s *series) failure(err error) error {
+	if len(s.failures) == 0 {
+		return err
+	}
+	return &Error{Attempts: s.sent, Elapsed: s.call.Ended() - s.began, Err: err, Earlier: s.failures}
+}
+
+// end returns the last attempt, for the one way to end it that it must have.
+func (s *series) end() *backstay.Call {
+	last := s.last
+	s.last = nil
+	return last
+}
+
+// abandon discards the last attempt where a panic left it.
+func (s *series) abandon() {
+	if s.last != nil {
+		s.end().Discard(backstay.ErrPanicked)
+	}
+}
+
+// refund takes back the charge for an attempt that was not sent.
+func (s *series) refund(p plan) {
+	if p.charged {
+		s.budget.refund()
+	}
+}
+
+// slowDown pauses in place of the retry that the budget denied, for callers
+// that would call again at once.
+func (s *series) slowDown(ctx context.Context, err error, denied plan) {
+	if !s.polling {
+		return
+	}
+	p := denied
+	if p.source == "elsewhere" {
+		p = s.pause(err, false)
+	}
+	if p.never == "" && fits(ctx, p.delay) {
+		sleep(ctx, p.delay)
+	}
+}
 
 // remember keeps err for the Error of the call, which holds the last few.
 func (s *series) remember(err error) {
 	if len(s.failures) == maxEarlier {
-		copy(s.failures, s.failures[1:])
-		s.failures = s.failures[:maxEarlier-1]
+		s.failures = append(s.failures[:0], s.failures[1:]...)
 	}
 	s.failures = append(s.failures, err)
+}
+
+// markKey is the key under which the contexts of attempts from the second on
+// carry a mark.
+type markKey struct{}
+
+func mark(ctx context.Context) context.Context {
+	if ctx.Value(markKey{}) != nil {
+		return ctx
+	}
+	return context.WithValue(ctx, markKey{}, true)
+}
+
+// permanently reports whether err is marked as one that will not change.
+func permanently(err error) bool {
+	if _, ok := errors.AsType[*permanent](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[*backoff.PermanentError](err)
+	return ok
+}
+
+// vetoed returns the reason for which err, as the errors of protocol adapters
+// can, rules out another attempt, or "".
+func vetoed(err error) string {
+	e, ok := errors.AsType[interface {
+		error
+		Suppressed() string
+	}](err)
+	if !ok {
+		return ""
+	}
+	return e.Suppressed()
+}
+
+// retried reports whether a retry further in has made attempts more than once.
+func retried(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Attempts > 1
+}
+
+// reason returns the reason of an event for the end of ctx.
+func reason(ctx context.Context) string {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return "deadline"
+	}
+	return "canceled"
+}
+
+// fits reports whether there is time left after a pause of d.
+func fits(ctx context.Context, d time.Duration) bool {
+	at, ok := ctx.Deadline()
+	return !ok || time.Until(at) > d
+}
+
+// later returns d and a little more, so that callers who were told the same
+// time do not all come at it. It never returns less.
+func later(d time.Duration) time.Duration {
+	more := rand.N(d/16 + 1)
+	if d > math.MaxInt64-more {
+		return math.MaxInt64
+	}
+	return d + more
 }
 
 // sleep waits for d and reports whether ctx is still alive.

@@ -92,6 +92,9 @@ func TestHowACallEnds(t *testing.T) {
 		{"failure wrapped", status(503), func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
 			return fmt.Errorf("wrapped: %w", next(ctx, call))
 		}, "503", nil, []int{0}},
+		{"failure unwrapped", status(503), func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+			return errors.Unwrap(next(ctx, call))
+		}, "503", nil, []int{0}},
 		{"failure replaced", status(503), instead(errBoom), "none", errBoom, []int{1}},
 		{"failure swallowed", status(503), instead(nil), "503", nil, []int{0}},
 		{"error swallowed", with(errBoom), instead(nil), "7", nil, []int{0}},

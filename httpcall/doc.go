@@ -83,8 +83,9 @@
 // # Spans
 //
 // telemetry.Observe puts a span around the call and one around each attempt. It
-// leaves the attempts to an otelhttp.Transport where that is the Base. The
-// other way round, an otelhttp.Transport over this one, shows calls only.
+// leaves the attempts to an otelhttp.Transport where that is the Base; where
+// PerEndpoint returns such, set NoAttemptSpans of the telemetry.Config. The
+// other way round, an otelhttp.Transport over this one shows calls only.
 //
 // # When not to use it
 //

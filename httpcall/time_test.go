@@ -364,6 +364,40 @@ func TestCanceledCallTellsTheCauseAndTheLastFailure(t *testing.T) {
 	}
 }
 
+// Bases say in different ways that the context of a request has ended.
+//
+// H-28, H-29
+func TestEndOfTheContextIsRecognisedHoweverTheBaseSaysIt(t *testing.T) {
+	errShutdown := errors.New("shutting down")
+	for name, say := range map[string]func(context.Context) error{
+		"the error":          context.Context.Err,
+		"the cause":          context.Cause,
+		"an error around it": func(ctx context.Context) error { return &url.Error{Op: "Get", URL: "x", Err: ctx.Err()} },
+		"canceled":           func(context.Context) error { return context.Canceled },
+		"a text":             func(context.Context) error { return errors.New("net/http: request canceled") },
+	} {
+		base := roundTripper(func(r *http.Request) (*http.Response, error) {
+			<-r.Context().Done()
+			return nil, say(r.Context())
+		})
+		for _, d := range []time.Duration{20 * time.Second, time.Second} {
+			synctest.Test(t, func(t *testing.T) {
+				rt := httpcall.NewTransport(backstay.New(timeout.Attempt(d)), httpcall.Config{Base: base})
+				ctx, cancel := context.WithCancelCause(t.Context())
+				time.AfterFunc(10*time.Second, func() { cancel(errShutdown) })
+				_, _, err := fetch(ctx, rt)
+				_, timedOut := errors.AsType[*timeout.Error](err)
+				switch {
+				case d < 10*time.Second && (!timedOut || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errShutdown)):
+					t.Errorf("a base that returns %s when the attempt's time is up: %v, want a *timeout.Error", name, err)
+				case d > 10*time.Second && (timedOut || !errors.Is(err, context.Canceled) || !errors.Is(err, errShutdown)):
+					t.Errorf("a base that returns %s when its caller has given up: %v, want Canceled and the cause", name, err)
+				}
+			})
+		}
+	}
+}
+
 // failThen answers n requests with status and leaves the others to next.
 func failThen(n, status int, next http.HandlerFunc) http.HandlerFunc {
 	turn := make(chan int, 1)

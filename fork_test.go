@@ -14,7 +14,10 @@ import (
 )
 
 // note is a request that its copies can tell apart.
-type note struct{ lines []string }
+type note struct {
+	lines []string
+	used  bool // it was sent, and a body would be used up
+}
 
 // notes is an operation that copies its requests, at most max times, and fails
 // until the last attempt. What it was sent is in sent, one entry an attempt.
@@ -26,9 +29,13 @@ func notes(max, attempts int, sent *[]string) backstay.Op[*note, int] {
 			if copies++; copies > max {
 				return nil, errUsedUp
 			}
-			return &note{slices.Clone(n.lines)}, nil
+			return &note{lines: slices.Clone(n.lines)}, nil
 		},
 		Do: func(_ context.Context, _ *backstay.Call, n *note) (int, error) {
+			if n.used {
+				n.lines = append(n.lines, "used")
+			}
+			n.used = true
 			*sent = append(*sent, strings.Join(n.lines, ","))
 			if len(*sent) < attempts {
 				return 0, errBoom
@@ -110,7 +117,7 @@ func TestEveryAttemptHasARequestOfItsOwn(t *testing.T) {
 	}
 	for _, r := range rows {
 		var sent []string
-		req := &note{[]string{"r"}}
+		req := &note{lines: []string{"r"}}
 		policy := backstay.New(r.stack...)
 		n, err := backstay.Bind(policy, notes(100, len(r.want), &sent))(context.Background(), req)
 		if err != nil || n != len(r.want) || !slices.Equal(sent, r.want) {
@@ -150,7 +157,7 @@ func TestSplitKeepsTheAttemptsRequest(t *testing.T) {
 		return err
 	})
 	call := backstay.Bind(backstay.New(look, adds("below")), notes(1, 2, &sent))
-	if _, err := call(context.Background(), &note{[]string{"r"}}); err != errBoom {
+	if _, err := call(context.Background(), &note{lines: []string{"r"}}); err != errBoom {
 		t.Errorf("call = %v, want %v", err, errBoom)
 	}
 }

@@ -1,0 +1,118 @@
+package backstay_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/breaker"
+	"github.com/backstay-go/backstay/retry"
+	"github.com/backstay-go/backstay/timeout"
+)
+
+// part is a middleware that is nothing but its name and traits.
+type part struct {
+	name   string
+	traits backstay.Traits
+}
+
+func (p part) Wrap(next backstay.Func) backstay.Func { return next }
+func (p part) String() string                        { return p.name }
+func (p part) Traits() backstay.Traits               { return p.traits }
+
+var (
+	aRetry    = part{"retry", backstay.Traits{Repeats: true, Forks: true}}
+	aHedge    = part{"hedge", backstay.Traits{Forks: true}}
+	aBalancer = part{"balancer", backstay.Traits{Picks: true}}
+	aGroup    = part{"breakers", backstay.Traits{NeedsEndpoint: true, Judges: true, Window: 10 * time.Second}}
+	aKeys     = part{"keys", backstay.Traits{PerCall: true}}
+	aSpan     = part{"span", backstay.Traits{PerAttempt: true}}
+	aCall     = part{"timeout(2s)", backstay.Traits{PerCall: true, CallTimeout: 2 * time.Second}}
+	anAttempt = part{"attempt(1s)", backstay.Traits{PerAttempt: true, AttemptTimeout: time.Second}}
+)
+
+func TestCheckRefusesWhatCannotWork(t *testing.T) {
+	long := part{"attempt(3s)", backstay.Traits{PerAttempt: true, AttemptTimeout: 3 * time.Second}}
+	hasty := part{"hasty", backstay.Traits{Judges: true, Window: 5 * time.Second}}
+	rows := []struct {
+		stack []backstay.Middleware
+		want  string
+	}{
+		{[]backstay.Middleware{aRetry, aRetry}, "backstay: retry is above retry: their attempts would multiply; keep one of them"},
+		{[]backstay.Middleware{aRetry, aKeys}, "backstay: keys is under retry, which would give every attempt one of its own; move it above"},
+		{[]backstay.Middleware{aHedge, aCall}, "backstay: timeout(2s) is under hedge, which would give every attempt one of its own; move it above"},
+		{[]backstay.Middleware{aSpan, aRetry}, "backstay: span is above retry, where it sees only whole calls; move it under retry"},
+		{[]backstay.Middleware{aGroup, aBalancer}, "backstay: breakers is above balancer, which has not picked an endpoint yet; move it under balancer"},
+		{[]backstay.Middleware{aBalancer, aHedge}, "backstay: balancer is above hedge, so every attempt would go to one endpoint; move it under hedge"},
+		{[]backstay.Middleware{anAttempt, aGroup}, "backstay: attempt(1s) is above breakers, which would take its timeouts for callers giving up; move it under breakers"},
+		{[]backstay.Middleware{aCall, long}, "backstay: attempt(3s) allows an attempt more time than timeout(2s) allows the whole call; make the attempt's shorter"},
+		{[]backstay.Middleware{hasty, long}, "backstay: hasty judges over 5s, less than two attempts of attempt(3s); make the window at least 6s"},
+		{[]backstay.Middleware{nil, backstay.MiddlewareFunc(nil)}, "backstay: middleware 1 of the policy is nil: leave it out\nbackstay: middleware 2 of the policy is nil: leave it out"},
+		{
+			[]backstay.Middleware{backstay.New(aRetry), backstay.New(aSpan), backstay.New(aHedge, aBalancer), aKeys},
+			"backstay: span is above hedge, where it sees only whole calls; move it under hedge\n" +
+				"backstay: keys is under retry, which would give every attempt one of its own; move it above\n" +
+				"backstay: keys is under hedge, which would give every attempt one of its own; move it above",
+		},
+	}
+	for _, r := range rows {
+		err := backstay.Check(r.stack...)
+		if err == nil || err.Error() != r.want {
+			t.Errorf("Check(%v) = %v, want %s", r.stack, err, r.want)
+		}
+		func() {
+			defer func() {
+				if got := recover(); got != r.want {
+					t.Errorf("New(%v) panicked with %v, want %s", r.stack, got, r.want)
+				}
+			}()
+			backstay.New(r.stack...)
+		}()
+	}
+}
+
+func TestCheckAcceptsTheCanonicalOrder(t *testing.T) {
+	if err := backstay.Check(aKeys, aCall, aRetry, aHedge, aBalancer, aGroup, anAttempt, aSpan); err != nil {
+		t.Errorf("Check(canonical order) = %v, want nil", err)
+	}
+	if err := backstay.Check(aCall, aCall, anAttempt, anAttempt); err != nil {
+		t.Errorf("Check(two of each timeout) = %v, want nil: the sooner holds", err)
+	}
+	if err := backstay.Check(); err != nil {
+		t.Errorf("Check() = %v, want nil", err)
+	}
+}
+
+// The real middleware states the traits that the rules are about.
+func TestCheckKnowsTheMiddleware(t *testing.T) {
+	rows := []struct {
+		stack []backstay.Middleware
+		want  string
+	}{
+		{
+			[]backstay.Middleware{retry.New(retry.Config{}), timeout.Call(time.Second)},
+			"backstay: timeout(1s) is under retry(3), which would give every attempt one of its own; move it above",
+		},
+		{
+			[]backstay.Middleware{timeout.Call(time.Second), timeout.Attempt(2 * time.Second)},
+			"backstay: attempt(2s) allows an attempt more time than timeout(1s) allows the whole call; make the attempt's shorter",
+		},
+		{
+			[]backstay.Middleware{retry.New(retry.Config{}), retry.New(retry.Config{MaxAttempts: 2})},
+			"backstay: retry(3) is above retry(2): their attempts would multiply; keep one of them",
+		},
+		{
+			[]backstay.Middleware{breaker.New(breaker.Config{Name: "b"}), timeout.WholeAttempt(time.Minute)},
+			"backstay: breaker(b) judges over 10s, less than two attempts of attempt(1m0s); make the window at least 2m0s",
+		},
+		{
+			[]backstay.Middleware{timeout.Attempt(time.Second), breaker.New(breaker.Config{Name: "b"})},
+			"backstay: attempt(1s) is above breaker(b), which would take its timeouts for callers giving up; move it under breaker(b)",
+		},
+	}
+	for _, r := range rows {
+		if err := backstay.Check(r.stack...); err == nil || err.Error() != r.want {
+			t.Errorf("Check(%v) = %v, want %s", r.stack, err, r.want)
+		}
+	}
+}

@@ -192,10 +192,10 @@ func TestCancelDuringPause(t *testing.T) {
 		budget := retry.NewBudget(retry.BudgetConfig{})
 		shutdown := errors.New("shutting down")
 		ctx, cancel := context.WithCancelCause(t.Context())
-		time.AfterFunc(100*ms, func() { cancel(shutdown) })
+		time.AfterFunc(50*ms, func() { cancel(shutdown) })
 		err := c.bind(retry.New(retry.Config{Backoff: retry.Constant(time.Minute), Budget: budget}))(ctx)
-		if took := time.Since(c.began); took != 100*ms {
-			t.Errorf("Do that was canceled after 100ms took %v", took)
+		if took := time.Since(c.began); took != 50*ms {
+			t.Errorf("Do that was canceled after 50ms took %v", took)
 		}
 		is(t, err, context.Canceled)
 		is(t, err, shutdown)

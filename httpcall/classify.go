@@ -50,6 +50,8 @@ func classify(err error, connected bool) *backstay.Error {
 		return &backstay.Error{Class: backstay.Transient, NotSent: !connected, Type: kind(err)}
 	case containsAny(text, unprocessed):
 		return &backstay.Error{Class: backstay.Transient, NotSent: true, Type: "connection_reset"}
+	case isCutHeader(text):
+		return &backstay.Error{Class: backstay.Transient, Type: "connection_reset"}
 	case containsAny(text, malformedResponse):
 		return &backstay.Error{Class: backstay.Broken}
 	}
@@ -70,6 +72,14 @@ var (
 
 func containsAny(text string, parts []string) bool {
 	return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(text, p) })
+}
+
+// isCutHeader reports whether the text tells of a header line without a colon.
+// net/http parses what there is of a line before it looks why there is no more,
+// so this is how it tells of a connection that broke within a header.
+func isCutHeader(text string) bool {
+	_, line, found := strings.Cut(text, "malformed MIME header line: ")
+	return found && !strings.Contains(line, ":") || strings.Contains(text, "malformed MIME header: missing colon")
 }
 
 // textOf returns the text of err without a URL, which may say anything.

@@ -3,7 +3,6 @@ package body
 
 import (
 	"io"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -16,12 +15,33 @@ const (
 )
 
 // Drain reads what is left of b, within bounds, and closes it.
+//
+// A gzipped body of net/http that has sent nothing yet cannot be closed while
+// it is read. It is then left to the end of its request's context.
 func Drain(b io.ReadCloser) {
-	closed := sync.OnceFunc(func() { b.Close() })
-	defer closed()
-	late := time.AfterFunc(DrainTime, closed)
+	if within(drainTime, func() { _, _ = io.CopyN(io.Discard, b, drainBytes) }) {
+		b.Close()
+		return
+	}
+	within(drainTime, func() { b.Close() })
+}
+
+// within runs f and reports whether it has ended in the time d. It goes on if
+// it has not.
+func within(d time.Duration, f func()) bool {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		f()
+	}()
+	late := time.NewTimer(d)
 	defer late.Stop()
-	_, _ = io.CopyN(io.Discard, b, drainBytes)
+	select {
+	case <-ended:
+		return true
+	case <-late.C:
+		return false
+	}
 }
 
 // Hold returns b so that done is called once, when b has been read to its end,

@@ -19,11 +19,11 @@ const (
 // A gzipped body of net/http that has sent nothing yet cannot be closed while
 // it is read. It is then left to the end of its request's context.
 func Drain(b io.ReadCloser) {
-	if within(drainTime, func() { _, _ = io.CopyN(io.Discard, b, drainBytes) }) {
+	if within(DrainTime, func() { _, _ = io.CopyN(io.Discard, b, drainBytes) }) {
 		b.Close()
 		return
 	}
-	within(drainTime, func() { b.Close() })
+	within(DrainTime, func() { b.Close() })
 }
 
 // within runs f and reports whether it has ended in the time d. It goes on if

@@ -68,10 +68,12 @@ func TestDrainIsBounded(t *testing.T) {
 			s := newSource(r.bytes, r.hangs)
 			began := time.Now()
 			Drain(s)
-			if took := time.Since(began); s.read != r.read || took != r.took {
+			took := time.Since(began)
+			<-time.After(time.Second)
+			synctest.Wait()
+			if s.read != r.read || took != r.took {
 				t.Errorf("Drain(%s) read %d bytes in %v, want %d in %v", r.name, s.read, took, r.read, r.took)
 			}
-			<-time.After(time.Second)
 			if got := s.closes.Load(); got != 1 {
 				t.Errorf("Drain(%s) closed %d times, want once", r.name, got)
 			}

@@ -23,7 +23,7 @@ func Drain(b io.ReadCloser) {
 		b.Close()
 		return
 	}
-	within(DrainTime, func() { b.Close() })
+	within(DrainTime/10, func() { b.Close() })
 }
 
 // within runs f and reports whether it has ended in the time d. It goes on if

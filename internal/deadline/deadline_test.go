@@ -15,6 +15,8 @@ var (
 	errParent = errors.New("the parent's cause")
 )
 
+type key struct{}
+
 // An ender is what both contexts of this package are.
 type ender interface {
 	context.Context
@@ -59,7 +61,7 @@ func TestAContextAgreesWithItself(t *testing.T) {
 		"Done":    func(c ender) { c.Done() },
 		"Err":     func(c ender) { _ = c.Err() },
 		"Cause":   func(c ender) { _ = context.Cause(c) },
-		"Value":   func(c ender) { c.Value("key") },
+		"Value":   func(c ender) { c.Value(key{}) },
 		"Expired": func(c ender) { c.Expired() },
 		"child":   func(c ender) { _, cancel := context.WithCancel(c); cancel() },
 	}
@@ -68,19 +70,19 @@ func TestAContextAgreesWithItself(t *testing.T) {
 			for before, look := range looks {
 				for first, lookAfter := range looks {
 					synctest.Test(t, func(t *testing.T) {
-						parent, cancel := context.WithCancelCause(context.WithValue(context.Background(), "key", "value"))
+						parent, cancel := context.WithCancelCause(context.WithValue(context.Background(), key{}, "value"))
 						defer cancel(nil)
 						c := fresh(parent, time.Now().Add(time.Second))
 						defer c.Finish()
 						look(c)
-						if c.Err() != nil || c.Expired() || context.Cause(c) != nil || c.Value("key") != "value" {
+						if c.Err() != nil || c.Expired() || context.Cause(c) != nil || c.Value(key{}) != "value" {
 							t.Fatalf("%s before its end: Err() = %v, Cause %v", kind, c.Err(), context.Cause(c))
 						}
 						e.end(c, cancel)
 						synctest.Wait()
 						for range 2 {
 							lookAfter(c)
-							if c.Err() != e.err || context.Cause(c) != e.cause || c.Expired() != e.expired || c.Value("key") != "value" {
+							if c.Err() != e.err || context.Cause(c) != e.cause || c.Expired() != e.expired || c.Value(key{}) != "value" {
 								t.Errorf("%s ended by %s (%s asked before, %s after): Err(), Cause, Expired() = %v, %v, %v, want %v, %v, %v",
 									kind, how, before, first, c.Err(), context.Cause(c), c.Expired(), e.err, e.cause, e.expired)
 							}

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/backstay-go/backstay/internal/body"
+	"github.com/backstay-go/backstay/internal/httpreq"
 )
 
 // Do runs fn as a call named op under p. It returns what fn returned in the
@@ -24,6 +25,10 @@ func Do[T any](ctx context.Context, p *Policy, op string, fn func(context.Contex
 
 // Wrap gives fn the policy once and keeps its signature. See Do for what fn may
 // return.
+//
+// Where Req is *http.Request, each attempt gets a copy with a header and a body
+// of its own, and one that is not safe to send twice is not: a POST without an
+// idempotency key, or a body without GetBody.
 func Wrap[Req, Resp any](p *Policy, op string, fn func(context.Context, Req) (Resp, error)) func(context.Context, Req) (Resp, error) {
 	if fn == nil {
 		panic("backstay: Wrap needs a function")
@@ -49,9 +54,16 @@ func doBinding[T any]() *binding[func(context.Context) (T, error), T] {
 	return b.(*binding[fn, T])
 }
 
-// closing returns an Op that knows how to release and hold a Resp that is read
-// after the call.
+// closing returns an Op that knows how to copy, release and hold what HTTP
+// makes special: a request that is sent again, and a Resp that is read after
+// the call.
 func closing[Req, Resp any]() (op Op[Req, Resp]) {
+	if o, ok := any(&op.Copy).(*func(*http.Request) (*http.Request, error)); ok {
+		*o = copyRequest
+	}
+	if o, ok := any(&op.Prepare).(*func(*Call, *http.Request)); ok {
+		*o = prepareRequest
+	}
 	switch o := any(&op).(type) {
 	case *Op[Req, *http.Response]:
 		o.Discard = func(r *http.Response) {
@@ -86,4 +98,37 @@ func closing[Req, Resp any]() (op Op[Req, Resp]) {
 		}
 	}
 	return op
+}
+
+// prepareRequest says of a request that goes to a function of the user's what
+// package httpcall says of one of its own: what it must not be sent twice.
+func prepareRequest(call *Call, r *http.Request) {
+	if r == nil {
+		return
+	}
+	call.IdempotencyKey = httpreq.Key(r)
+	once := r.Body != nil && r.Body != http.NoBody && r.GetBody == nil
+	call.Unsafe = once || !httpreq.Harmless(r)
+	if once {
+		call.IdempotencyKey = "" // which does not bring the body back
+	}
+}
+
+// copyRequest returns a copy of r for one attempt, with a header of its own and
+// the body from its beginning.
+func copyRequest(r *http.Request) (*http.Request, error) {
+	if r == nil {
+		return nil, nil
+	}
+	c := httpreq.Copy(r)
+	if r.Body == nil || r.GetBody == nil {
+		return c, nil
+	}
+	fresh, err := r.GetBody()
+	if err != nil {
+		return nil, err
+	}
+	r.Body.Close()
+	c.Body = fresh
+	return c, nil
 }

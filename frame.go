@@ -34,7 +34,7 @@ func (f *frame[Req, Resp]) send(ctx context.Context) error {
 	}
 	var err error
 	if op.fn != nil {
-		f.resp, err = op.fn(ctx, f.req)
+		f.resp, err = op.fn(ctx, f.sendable())
 	} else {
 		f.resp, err = op.Do(ctx, &f.Call, f.sendable())
 	}

@@ -61,9 +61,10 @@ func bind[Req, Resp any](p *Policy, op Op[Req, Resp]) func(context.Context, Req)
 // Request returns the request of the call as a T, and whether it is one: in an
 // httpcall policy T is *http.Request.
 //
-// The request is a copy of this call's own, which the middleware may change:
-// one above retry changes every attempt, one under it only its own. The bodies
-// of requests are not for middleware.
+// Where the Op has a Copy, as those for HTTP have, the request is the call's
+// own, which the middleware may change: one above retry changes every attempt,
+// one under it only its own. Otherwise it is what the caller gave, to be read
+// only. The bodies of requests are not for middleware.
 func Request[T any](call *Call) (T, bool) {
 	call.check()
 	if err := call.self.ownRequest(); err != nil {

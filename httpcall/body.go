@@ -99,15 +99,6 @@ func (s *source) free() bool {
 	return !s.spent && !s.closed && (s.holder == nil || s.holder.idle())
 }
 
-// rewind returns what net/http may call when it sends a request again by
-// itself.
-func (s *source) rewind() func() (io.ReadCloser, error) {
-	if s.connect {
-		return nil
-	}
-	return s.getBody
-}
-
 // finish ends the call: a body is closed by the attempt that it was sent with,
 // or at once if there is none. After a panic nobody else will.
 func (s *source) finish(panicked bool) {

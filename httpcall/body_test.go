@@ -261,15 +261,16 @@ func TestGetBodyErrorLeavesTheFailure(t *testing.T) {
 func TestGetBodyThatReturnsNilIsAnEmptyBody(t *testing.T) {
 	var got []string
 	b := roundTripper(func(r *http.Request) (*http.Response, error) {
-		all, _ := io.ReadAll(r.Body)
-		got = append(got, string(all))
+		p := make([]byte, 2)
+		n, _ := r.Body.Read(p)
+		got = append(got, string(p[:n]))
 		r.Body.Close()
 		return nil, io.EOF
 	})
 	req := request(t, http.MethodPut, "http://orders.example", "body")
 	req.GetBody = func() (io.ReadCloser, error) { return nil, nil }
 	httpcall.NewTransport(backstay.New(attempts(2)), httpcall.Config{Base: b}).RoundTrip(req)
-	if want := []string{"body", ""}; !slices.Equal(got, want) {
+	if want := []string{"bo", ""}; !slices.Equal(got, want) {
 		t.Errorf("the bodies are %q, want %q", got, want)
 	}
 }

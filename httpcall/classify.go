@@ -103,8 +103,7 @@ func isTLS(err error, text string, connected bool) bool {
 	)
 	return errors.As(err, &verify) || errors.As(err, &record) || errors.As(err, &alert) ||
 		errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &invalid) ||
-		strings.Contains(text, "server gave HTTP response to HTTPS client") || strings.Contains(text, "remote error: tls:") ||
-		strings.HasPrefix(text, "tls: ") && !connected
+		strings.Contains(text, "remote error: tls:") || strings.HasPrefix(text, "tls: ") && !connected
 }
 
 // kind returns the error type, for spans, of an error of the network.

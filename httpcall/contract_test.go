@@ -346,42 +346,55 @@ func (panicking) RoundTrip(*http.Request) (*http.Response, error) { panic("base"
 
 // H-2: the body is still read when the response is there.
 func TestRequestBodyOfAnEarlyResponseIsClosedOnce(t *testing.T) {
-	for _, get := range []bool{true, false} {
-		leak.Check(t)
-		answered := make(chan struct{})
-		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			http.NewResponseController(w).EnableFullDuplex()
-			w.WriteHeader(http.StatusOK)
-			w.(http.Flusher).Flush()
-			io.Copy(w, r.Body)
-		}))
-		out, in := io.Pipe()
-		original := track(out)
-		req := request(t, http.MethodPost, srv.URL, "")
-		req.Body, req.ContentLength = original, -1
-		if get {
-			req.GetBody = func() (io.ReadCloser, error) { panic("not asked for") }
-		}
-		rt := over(t, timeout.Call(5*time.Second), attempts(3))
-		resp, err := rt.RoundTrip(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n := original.closes.Load(); n != 0 {
-			t.Errorf("RoundTrip closed the body %d times while it is read, want 0", n)
-		}
-		go func() {
-			io.WriteString(in, "echo")
-			in.Close()
-			close(answered)
-		}()
-		if got := answer(t, resp, nil); got != "200 echo" {
-			t.Errorf("the response is %q, want the echo", got)
-		}
-		<-answered
-		original.check(t, "the caller's body")
-		rt.CloseIdleConnections()
-		srv.Close()
+	for _, kind := range []string{"plain", "BufferBody", "GetBody", "GetBody of the second attempt"} {
+		t.Run(kind, func(t *testing.T) {
+			leak.Check(t)
+			first := kind == "GetBody of the second attempt"
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if first {
+					first = false
+					w.WriteHeader(http.StatusServiceUnavailable)
+					return
+				}
+				http.NewResponseController(w).EnableFullDuplex()
+				w.WriteHeader(http.StatusOK)
+				w.(http.Flusher).Flush()
+				io.Copy(w, r.Body)
+			}))
+			defer srv.Close()
+			out, in := io.Pipe()
+			sent := track(out)
+			req := request(t, http.MethodPut, srv.URL, "")
+			req.Body, req.ContentLength = sent, -1
+			cfg := httpcall.Config{Base: base(t)}
+			switch kind {
+			case "BufferBody":
+				cfg.BufferBody = 100
+			case "GetBody":
+				req.GetBody = func() (io.ReadCloser, error) { panic("not asked for") }
+			case "GetBody of the second attempt":
+				req.Body = track(strings.NewReader("body"))
+				req.GetBody = func() (io.ReadCloser, error) { return sent, nil }
+			}
+			rt := httpcall.NewTransport(backstay.New(timeout.Call(time.Minute), attempts(3)), cfg)
+			resp, err := rt.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := sent.closes.Load(); n != 0 {
+				t.Errorf("RoundTrip closed the body %d times while it is read, want 0", n)
+			}
+			go func() {
+				io.WriteString(in, "echo")
+				in.Close()
+			}()
+			if got := answer(t, resp, nil); got != "200 echo" {
+				t.Errorf("the response is %q, want the echo", got)
+			}
+			sent.check(t, "the body")
+			req.Body.(*tracked).check(t, "the caller's body")
+			rt.CloseIdleConnections()
+		})
 	}
 }
 
@@ -410,7 +423,12 @@ func TestBrokenBasesAreMadeGood(t *testing.T) {
 		{"no header", broken{&http.Response{StatusCode: 503, Body: http.NoBody}, nil}, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			rt := httpcall.NewTransport(backstay.New(timeout.Call(time.Minute), attempts(3)), httpcall.Config{Base: row.base, BodyIdle: time.Minute})
+			rt := httpcall.NewTransport(backstay.New(timeout.Call(time.Minute), attempts(3)), httpcall.Config{Base: row.base, BodyIdle: time.Minute, Classify: func(resp *http.Response) backstay.Class {
+				if resp.Body == nil {
+					t.Errorf("Classify was given a response without a body")
+				}
+				return httpcall.ClassifyStatus(resp.StatusCode)
+			}})
 			req := request(t, http.MethodPost, "http://orders.example", "")
 			resp, err := rt.RoundTrip(req)
 			if (resp == nil) != (err != nil) || (err == nil) != row.ok {
@@ -429,11 +447,13 @@ func TestBrokenBasesAreMadeGood(t *testing.T) {
 
 // H-3, H-5
 func TestResultsOfMiddlewareAreMadeGood(t *testing.T) {
-	result := func(resp *http.Response) backstay.Middleware {
-		return backstay.MiddlewareFunc(func(backstay.Func) backstay.Func {
-			return func(_ context.Context, call *backstay.Call) error {
+	no := errors.New("no")
+	result := func(resp *http.Response, err error) backstay.Middleware {
+		return backstay.MiddlewareFunc(func(next backstay.Func) backstay.Func {
+			return func(ctx context.Context, call *backstay.Call) error {
+				next(ctx, call) // fails
 				backstay.SetResult(call, resp)
-				return nil
+				return err
 			}
 		})
 	}
@@ -446,11 +466,13 @@ func TestResultsOfMiddlewareAreMadeGood(t *testing.T) {
 		ok   bool
 	}{
 		{"no result", swallow, false},
-		{"a nil response", result(nil), false},
-		{"a response without a body", result(&http.Response{StatusCode: 200}), true},
+		{"a nil response", result(nil, nil), false},
+		{"a response without a body", result(&http.Response{StatusCode: 200}, nil), true},
+		{"a nil response and an error", result(nil, no), false},
+		{"a response without a body and an error", result(&http.Response{StatusCode: 200}, no), false},
 	} {
 		for _, above := range []backstay.Middleware{nothing, timeout.Call(time.Minute)} {
-			rt := over(t, above, row.with)
+			rt := httpcall.NewTransport(backstay.New(above, attempts(2), row.with), httpcall.Config{Base: broken{nil, no}})
 			req := request(t, http.MethodGet, "http://orders.example", "")
 			resp, err := rt.RoundTrip(req)
 			if (resp == nil) != (err != nil) || (err == nil) != row.ok {

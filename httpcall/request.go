@@ -97,6 +97,5 @@ func (t *Transport) copyRequest(req *http.Request) (*http.Request, error) {
 		return nil, err
 	}
 	c.Body = next
-	c.GetBody = b.src.rewind()
 	return c, nil
 }

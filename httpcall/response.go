@@ -2,7 +2,6 @@ package httpcall
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -142,27 +141,8 @@ func discard(resp *http.Response) {
 	case resp == nil || resp.Body == nil: // a middleware's
 	case resp.ProtoMajor >= 2 || resp.Body == http.NoBody || resp.StatusCode == http.StatusMisdirectedRequest:
 		resp.Body.Close()
-	case resp.Uncompressed:
-		drainCompressed(resp.Body)
 	default:
 		body.Drain(resp.Body)
-	}
-}
-
-// drainCompressed is body.Drain for a body that net/http decompresses: while
-// that waits for the first bytes, its Close waits too. Then it is left to the
-// end of the attempt's context.
-func drainCompressed(b io.ReadCloser) {
-	drained := make(chan struct{})
-	go func() {
-		defer close(drained)
-		body.Drain(b)
-	}()
-	t := time.NewTimer(body.DrainTime)
-	defer t.Stop()
-	select {
-	case <-drained:
-	case <-t.C:
 	}
 }
 

@@ -182,6 +182,23 @@ func always(c backstay.Class) func(*http.Response) backstay.Class {
 	return func(*http.Response) backstay.Class { return c }
 }
 
+// H-8: what other middleware is told, such as a hedge.
+func TestCallsSayWhetherTheyMayBeRepeated(t *testing.T) {
+	for _, k := range kinds {
+		var unsafe, keyed bool
+		see := backstay.MiddlewareFunc(func(backstay.Func) backstay.Func {
+			return func(_ context.Context, call *backstay.Call) error {
+				unsafe, keyed = call.Unsafe, call.IdempotencyKey != ""
+				return errors.New("seen")
+			}
+		})
+		over(t, see).RoundTrip(k.request(t, "http://orders.example", ""))
+		if keyed != (k.key != "") || unsafe == (k.repeatable && k.key == "") {
+			t.Errorf("%v: the call is unsafe: %v, with a key: %v, want %v and %v", k, unsafe, keyed, !(k.repeatable && k.key == ""), k.key != "")
+		}
+	}
+}
+
 // H-11: a 409 to a request with our key means that the first is in progress.
 func TestConflictIsRetriedOnlyWithAKeyAndTheOption(t *testing.T) {
 	for _, k := range kinds {

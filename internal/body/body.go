@@ -11,7 +11,7 @@ import (
 // again, and how long that may take.
 const (
 	drainBytes = 64 << 10
-	DrainTime  = 50 * time.Millisecond
+	drainTime  = 50 * time.Millisecond
 )
 
 // Drain reads what is left of b, within bounds, and closes it.
@@ -19,11 +19,11 @@ const (
 // A gzipped body of net/http that has sent nothing yet cannot be closed while
 // it is read. It is then left to the end of its request's context.
 func Drain(b io.ReadCloser) {
-	if within(DrainTime, func() { _, _ = io.CopyN(io.Discard, b, drainBytes) }) {
+	if within(drainTime, func() { _, _ = io.CopyN(io.Discard, b, drainBytes) }) {
 		b.Close()
 		return
 	}
-	within(DrainTime/10, func() { b.Close() })
+	within(drainTime/10, func() { b.Close() })
 }
 
 // within runs f and reports whether it has ended in the time d. It goes on if

@@ -12,7 +12,6 @@ import (
 
 	"github.com/backstay-go/backstay"
 	"github.com/backstay-go/backstay/internal/leak"
-	"github.com/backstay-go/backstay/internal/race"
 )
 
 // A storm is calls of every kind at once, and counts that come out even if the
@@ -129,10 +128,7 @@ func TestStorm(t *testing.T) {
 	t.Cleanup(func() { s.check(t) }) // after leak.Check has waited for the last loser
 	leak.Check(t)
 	const workers = 50
-	calls := 10_000
-	if race.Enabled {
-		calls = 2_500
-	}
+	const calls = 10_000
 	hedged := backstay.New(around(s.watch), splitting(2), around(overlap), around(s.watch), splitting(2), around(s.watch))
 	plain := backstay.New(around(s.watch), splitting(3), around(s.watch))
 	nested := backstay.New(around(overlap), splitting(2), around(overlap), around(s.watch))

@@ -411,7 +411,7 @@ func TestBodyIsNotReusedWhileItIsRead(t *testing.T) {
 		if row.late {
 			close(body.finish)
 		}
-		for range row.sends {
+		for range sends {
 			if got := <-readers; got != "body" {
 				t.Errorf("%s: an attempt read %q, want body", row.name, got)
 			}

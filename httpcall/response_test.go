@@ -45,8 +45,8 @@ func TestDiscardedResponsesLeaveTheConnectionInUse(t *testing.T) {
 		most int32 // connections
 	}{
 		{"without a body", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(503) }, 1},
-		{"with a short body", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "unavailable", 503) }, 1},
-		{"with 60 KiB", func(w http.ResponseWriter, r *http.Request) { http.Error(w, strings.Repeat("x", 60<<10), 503) }, 1},
+		{"with a short body", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "unavailable", http.StatusServiceUnavailable) }, 1},
+		{"with 60 KiB", func(w http.ResponseWriter, r *http.Request) { http.Error(w, strings.Repeat("x", 60<<10), http.StatusServiceUnavailable) }, 1},
 		{"in chunks", func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(503)
 			w.(http.Flusher).Flush()
@@ -65,7 +65,7 @@ func TestDiscardedResponsesLeaveTheConnectionInUse(t *testing.T) {
 			io.WriteString(z, "unavailable")
 			z.Close()
 		}, 1},
-		{"too long to be read", func(w http.ResponseWriter, r *http.Request) { http.Error(w, strings.Repeat("x", 1<<20), 503) }, calls*failures + 1},
+		{"too long to be read", func(w http.ResponseWriter, r *http.Request) { http.Error(w, strings.Repeat("x", 1<<20), http.StatusServiceUnavailable) }, calls*failures + 1},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			leak.Check(t)
@@ -480,7 +480,7 @@ func TestDiscardsOfManyCallersDoNotMix(t *testing.T) {
 	leak.Check(t)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.RawQuery == "" {
-			http.Error(w, "unavailable", 503)
+			http.Error(w, "unavailable", http.StatusServiceUnavailable)
 			return
 		}
 		io.WriteString(w, r.URL.Path)

@@ -3,7 +3,9 @@ package httpcall_test
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -645,6 +647,32 @@ func TestDialAfterALostConnectionProvesNothing(t *testing.T) {
 	}
 }
 
+// H-9: what net/http does not wrap for everybody, or other transports return.
+func TestErrorsOfOtherTransports(t *testing.T) {
+	for _, row := range []struct {
+		err     error
+		class   backstay.Class
+		notSent bool
+	}{
+		{&tls.CertificateVerificationError{Err: errors.New("revoked")}, backstay.Broken, false},
+		{x509.UnknownAuthorityError{}, backstay.Broken, false},
+		{x509.HostnameError{Certificate: &x509.Certificate{}, Host: "orders.example"}, backstay.Broken, false},
+		{x509.CertificateInvalidError{Reason: x509.Expired}, backstay.Broken, false},
+		{tls.RecordHeaderError{Msg: "not TLS"}, backstay.Broken, false},
+		{tls.AlertError(40), backstay.Broken, false},
+		{&net.OpError{Op: "proxyconnect", Err: io.EOF}, backstay.Transient, true},
+		{&net.OpError{Op: "socks connect", Err: io.EOF}, backstay.Transient, true},
+		{&net.OpError{Op: "read", Err: io.EOF}, backstay.Transient, false},
+	} {
+		var last spy
+		rt := httpcall.NewTransport(backstay.New(&last), httpcall.Config{Base: broken{err: fmt.Errorf("base: %w", row.err)}})
+		rt.RoundTrip(request(t, http.MethodGet, "http://orders.example", ""))
+		if got := backstay.Classify(last.err); got != row.class || backstay.NotSent(last.err) != row.notSent {
+			t.Errorf("%T is %v, NotSent %v, want %v, %v", row.err, got, backstay.NotSent(last.err), row.class, row.notSent)
+		}
+	}
+}
+
 // H-9: the text of a URL is no reason.
 func TestTextOfURLIsNotTakenForTheFailure(t *testing.T) {
 	inner := roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -686,5 +714,19 @@ func TestPostIsSentOnceWhereTheFirstConnectionWasRefused(t *testing.T) {
 	resp, err := rt.RoundTrip(request(t, http.MethodPost, s.url(), "body"))
 	if got := answer(t, resp, err); got != "201 Created" || len(s.arrived()) != 1 || s.arrived()[0].body != "body" {
 		t.Errorf("a POST that was refused at first = %s after %d arrivals, want 201 Created after 1", got, len(s.arrived()))
+	}
+}
+
+// H-8, H-9: a stream that the server has not looked at is sent again.
+func TestPostIsSentAgainWhereTheStreamWasRefused(t *testing.T) {
+	for name, refuse := range map[string]func(*h2conn){"REFUSED_STREAM": h2Reset(refusedStream), "GOAWAY": h2GoAway(false, noError)} {
+		s := serveH2(t, refuse, h2OK)
+		rt := httpcall.NewTransport(backstay.New(attempts(3)), httpcall.Config{Base: baseH2(t), BufferBody: 100})
+		req := request(t, http.MethodPost, s.url(), "body")
+		req.GetBody = nil // net/http would send it again by itself
+		resp, err := rt.RoundTrip(req)
+		if got := answer(t, resp, err); got != "200 " || s.arrived() != 2 {
+			t.Errorf("a POST after %s = %s after %d arrivals, want 200 after 2", name, got, s.arrived())
+		}
 	}
 }

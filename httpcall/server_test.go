@@ -19,11 +19,9 @@ import (
 // order, the last one over and over, and keeps what has arrived.
 type script struct {
 	net.Listener
-	t     testing.TB
 	steps []step
 	hello []byte // what each connection is greeted with, if anything
 	rude  int    // so many connections are reset before anything is read
-	quit  chan struct{}
 
 	mu       sync.Mutex
 	arrivals []arrival
@@ -61,7 +59,7 @@ func start(t testing.TB, s *script) *script {
 	if s.Listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
-	s.t, s.quit, s.open = t, make(chan struct{}), map[net.Conn]bool{}
+	s.open = map[net.Conn]bool{}
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
@@ -73,7 +71,6 @@ func start(t testing.TB, s *script) *script {
 		}
 	})
 	t.Cleanup(func() {
-		close(s.quit)
 		s.Close()
 		s.mu.Lock()
 		for c := range s.open {
@@ -208,18 +205,6 @@ func then(steps ...step) step {
 			}
 		}
 		return true
-	}
-}
-
-// waitFor goes on when ready is closed.
-func waitFor(ready <-chan struct{}) step {
-	return func(s *script, _ *exchange) bool {
-		select {
-		case <-ready:
-			return true
-		case <-s.quit:
-			return false
-		}
 	}
 }
 

@@ -40,13 +40,14 @@ const maxWait = 100 * time.Millisecond
 // newSource returns the source of req's body, or nil if there is nothing to
 // read and the request may be sent any number of times.
 func (t *Transport) newSource(req *http.Request) *source {
-	s := &source{original: req.Body, getBody: req.GetBody, connect: req.Method == http.MethodConnect}
-	if s.original == nil {
-		s.original = http.NoBody
+	original, connect := req.Body, req.Method == http.MethodConnect
+	if original == nil {
+		original = http.NoBody
 	}
-	if s.original == http.NoBody && !s.connect {
+	if original == http.NoBody && !connect {
 		return nil
 	}
+	s := &source{original: original, getBody: req.GetBody, connect: connect}
 	if s.getBody == nil {
 		s.limit = t.cfg.BufferBody
 	}

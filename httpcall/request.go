@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/internal/httpreq"
 )
 
 type idempotentKey struct{}
@@ -18,7 +19,7 @@ func Idempotent(ctx context.Context) context.Context {
 
 // prepare tells the policy what kind of request it is.
 func (t *Transport) prepare(call *backstay.Call, req *http.Request) {
-	call.Op = method(req)
+	call.Op = httpreq.Method(req)
 	if route := t.route(req); route != "" {
 		call.Op += " " + route
 	}
@@ -27,7 +28,7 @@ func (t *Transport) prepare(call *backstay.Call, req *http.Request) {
 	}
 	call.Unsafe = !harmless(req)
 	call.Traced = t.traced
-	call.IdempotencyKey = key(req)
+	call.IdempotencyKey = httpreq.Key(req)
 }
 
 // route returns the template of the request's path, if it is known.
@@ -38,53 +39,33 @@ func (t *Transport) route(req *http.Request) string {
 	return req.Pattern
 }
 
-func method(req *http.Request) string {
-	if req.Method == "" {
-		return http.MethodGet
-	}
-	return req.Method
-}
-
-// harmless reports whether it is harmless to send req twice: RFC 9110, section
-// 9.2.2, and QUERY of RFC 9975.
+// harmless reports whether it is harmless to send req twice.
 func harmless(req *http.Request) bool {
-	switch method(req) {
-	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY":
+	if httpreq.Harmless(req) {
 		return true
 	}
 	marked, _ := req.Context().Value(idempotentKey{}).(bool)
 	return marked && req.Method != http.MethodConnect
 }
 
-// key returns the idempotency key that the caller has put into the header, or
-// that a middleware has put into this copy of it.
-func key(req *http.Request) string {
-	if req == nil {
-		return ""
-	}
-	if k := req.Header.Get("Idempotency-Key"); k != "" {
-		return k
-	}
-	return req.Header.Get("X-Idempotency-Key")
-}
+// keyedKey marks the context of a request that has an idempotency key, in
+// whichever header.
+type keyedKey struct{}
 
-func hasKey(req *http.Request) bool { return key(req) != "" }
+func keyed(req *http.Request) bool {
+	if req == nil {
+		return false
+	}
+	marked, _ := req.Context().Value(keyedKey{}).(bool)
+	return marked
+}
 
 var errConnect = errors.New("httpcall: a CONNECT is not sent again")
 
 // copyRequest returns a copy of req for one attempt: with a URL, header and body
-// of its own, which middleware may change. The Trailer is the caller's, who
-// fills it in while the body is read.
+// of its own, which middleware may change.
 func (t *Transport) copyRequest(req *http.Request) (*http.Request, error) {
-	c := req.WithContext(req.Context())
-	c.Header = req.Header.Clone()
-	if c.Header == nil {
-		c.Header = http.Header{}
-	}
-	if req.URL != nil {
-		u := *req.URL
-		c.URL = &u
-	}
+	c := httpreq.Copy(req)
 	if route := t.route(req); route != "" {
 		c.Pattern = route
 	}

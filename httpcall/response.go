@@ -67,29 +67,29 @@ func (e *StatusError) Suppressed() string {
 
 // check returns the failure that resp is, or nil.
 func (t *Transport) check(resp *http.Response) error {
-	e := &StatusError{Status: resp.StatusCode, Class: t.classify(resp)}
+	class := t.classify(resp)
 	asked, delayed := t.retryAfter(resp)
-	if delayed && e.Class == backstay.Success && resp.StatusCode >= 400 && t.cfg.Classify == nil {
-		e.Class = backstay.Throttled // an option says that this status is delayed, not refused
+	if delayed && class == backstay.Success && resp.StatusCode >= 400 && t.cfg.Classify == nil {
+		class = backstay.Throttled // an option says that this status is delayed, not refused
 	}
-	e.RetryAfter = asked
+	vetoed := false
 	switch said, retry := t.verdict(resp.Header); {
 	case !said || resp.StatusCode < 400:
 	case retry:
-		if e.Class != backstay.Transient {
-			e.Class = backstay.Throttled
+		if class != backstay.Transient {
+			class = backstay.Throttled
 		}
-	case e.Class != backstay.Success:
-		e.Vetoed = true
-		e.Class = backstay.Permanent
+	case class != backstay.Success:
+		vetoed = true
+		class = backstay.Permanent
 		if resp.StatusCode >= 500 {
-			e.Class = backstay.Broken
+			class = backstay.Broken
 		}
 	}
-	if e.Class == backstay.Success {
+	if class == backstay.Success {
 		return nil
 	}
-	return e
+	return &StatusError{resp.StatusCode, class, asked, vetoed}
 }
 
 func (t *Transport) classify(resp *http.Response) backstay.Class {
@@ -98,7 +98,7 @@ func (t *Transport) classify(resp *http.Response) backstay.Class {
 		return backstay.Success
 	case t.cfg.Classify != nil:
 		return t.cfg.Classify(resp)
-	case resp.StatusCode == http.StatusConflict && t.cfg.RetryConflict && hasKey(resp.Request):
+	case resp.StatusCode == http.StatusConflict && t.cfg.RetryConflict && keyed(resp.Request):
 		return backstay.Throttled
 	case resp.StatusCode == http.StatusMisdirectedRequest && resp.ProtoMajor >= 2 && !t.balanced:
 		return backstay.Success // another try would take the same connection

@@ -45,8 +45,12 @@ func TestDiscardedResponsesLeaveTheConnectionInUse(t *testing.T) {
 		most int32 // connections
 	}{
 		{"without a body", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(503) }, 1},
-		{"with a short body", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "unavailable", http.StatusServiceUnavailable) }, 1},
-		{"with 60 KiB", func(w http.ResponseWriter, r *http.Request) { http.Error(w, strings.Repeat("x", 60<<10), http.StatusServiceUnavailable) }, 1},
+		{"with a short body", func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, "unavailable", http.StatusServiceUnavailable)
+		}, 1},
+		{"with 60 KiB", func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, strings.Repeat("x", 60<<10), http.StatusServiceUnavailable)
+		}, 1},
 		{"in chunks", func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(503)
 			w.(http.Flusher).Flush()
@@ -65,7 +69,9 @@ func TestDiscardedResponsesLeaveTheConnectionInUse(t *testing.T) {
 			io.WriteString(z, "unavailable")
 			z.Close()
 		}, 1},
-		{"too long to be read", func(w http.ResponseWriter, r *http.Request) { http.Error(w, strings.Repeat("x", 1<<20), http.StatusServiceUnavailable) }, calls*failures + 1},
+		{"too long to be read", func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, strings.Repeat("x", 1<<20), http.StatusServiceUnavailable)
+		}, calls*failures + 1},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			leak.Check(t)

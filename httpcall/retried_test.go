@@ -21,6 +21,7 @@ import (
 
 	"github.com/backstay-go/backstay"
 	"github.com/backstay-go/backstay/httpcall"
+	"github.com/backstay-go/backstay/idempotency"
 	"github.com/backstay-go/backstay/loadbalance"
 	"github.com/backstay-go/backstay/timeout"
 )
@@ -214,6 +215,24 @@ func TestConflictIsRetriedOnlyWithAKeyAndTheOption(t *testing.T) {
 		}
 		if got := len(s.arrived()); got != want {
 			t.Errorf("%v with RetryConflict: %d requests arrived at a 409, want %d", k, got, want)
+		}
+	}
+}
+
+// H-11, I-9: whatever header the key is in.
+func TestConflictIsRetriedWithAKeyOfAnyFormat(t *testing.T) {
+	for _, f := range []idempotency.Format{idempotency.Standard, idempotency.PayPal} {
+		s := serve(t, status(409), status(409), status(200))
+		policy := backstay.New(idempotency.Keys(idempotency.Config{Format: f}), attempts(3))
+		rt := httpcall.NewTransport(policy, httpcall.Config{Base: base(t), RetryConflict: true})
+		resp, err := rt.RoundTrip(request(t, "POST", s.url(), "text"))
+		answer(t, resp, err)
+		keys := map[string]bool{}
+		for _, a := range s.arrived() {
+			keys[a.Header.Get(f.Header)] = true
+		}
+		if got := len(s.arrived()); got != 3 || len(keys) != 1 || keys[""] {
+			t.Errorf("%s: a POST answered 409 twice sent %d requests with the keys %v, want 3 with one key", f.Header, got, keys)
 		}
 	}
 }

@@ -170,6 +170,9 @@ func (t *Transport) do(ctx context.Context, call *backstay.Call, req *http.Reque
 			return nil, err
 		}
 	}
+	if t.cfg.RetryConflict && call.IdempotencyKey != "" {
+		ctx = context.WithValue(ctx, keyedKey{}, true)
+	}
 	var p progress
 	req = req.WithContext(p.watch(ctx))
 	if err := send(req); err != nil {
@@ -189,6 +192,9 @@ func (t *Transport) do(ctx context.Context, call *backstay.Call, req *http.Reque
 		return nil, &backstay.Error{Class: backstay.Permanent, Err: fmt.Errorf("httpcall: the Base, a %T, returned no error and no response", t.base)}
 	case resp.Body == nil:
 		resp.Body = http.NoBody
+	}
+	if resp.Request == nil {
+		resp.Request = req
 	}
 	return resp, nil
 }

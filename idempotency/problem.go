@@ -6,14 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"mime"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/internal/httpreq"
 )
 
 // What a server can have against a key.
@@ -57,7 +56,7 @@ func (e *Error) Unwrap() error {
 func (e *Error) Details() backstay.Error {
 	switch e.Status {
 	case http.StatusConflict:
-		return backstay.Error{Class: backstay.Transient, RetryAfter: e.RetryAfter, Type: "idempotency_in_progress"}
+		return backstay.Error{Class: backstay.Throttled, RetryAfter: e.RetryAfter, Type: "idempotency_in_progress"}
 	case http.StatusUnprocessableEntity:
 		return backstay.Error{Class: backstay.Permanent, Type: "idempotency_mismatch"}
 	}
@@ -83,10 +82,8 @@ func ResponseError(resp *http.Response) error {
 	if !decode(peek(resp), &p) || !aboutKeys(p.Type) && !aboutKeys(p.Title) {
 		return nil
 	}
-	return &Error{
-		Status: resp.StatusCode, Type: p.Type, Title: p.Title, Detail: p.Detail,
-		RetryAfter: seconds(resp.Header.Get("Retry-After")),
-	}
+	wait, _ := httpreq.RetryAfter(resp.Header.Get("Retry-After"), resp.Header.Get("Date"), time.Now())
+	return &Error{Status: resp.StatusCode, Type: p.Type, Title: p.Title, Detail: p.Detail, RetryAfter: wait}
 }
 
 func maybeProblem(resp *http.Response) bool {
@@ -130,13 +127,3 @@ type putBack struct {
 type failed struct{ err error }
 
 func (f failed) Read([]byte) (int, error) { return 0, f.err }
-
-// seconds returns the delay in a Retry-After header. One that is a date is
-// ignored, like everything else: there is a backoff anyway.
-func seconds(value string) time.Duration {
-	n, _ := strconv.ParseUint(value, 10, 64) // the largest there is, or 0, beside an error
-	if n > math.MaxInt64/uint64(time.Second) {
-		return math.MaxInt64
-	}
-	return time.Duration(n) * time.Second
-}

@@ -39,7 +39,7 @@ func TestResponseErrorTellsTheProblemsApart(t *testing.T) {
 		kind   string
 	}{
 		{400, missing, ErrMissing, backstay.Permanent, "idempotency_missing"},
-		{409, inProgress, ErrInProgress, backstay.Transient, "idempotency_in_progress"},
+		{409, inProgress, ErrInProgress, backstay.Throttled, "idempotency_in_progress"},
 		{422, mismatch, ErrMismatch, backstay.Permanent, "idempotency_mismatch"},
 	} {
 		resp := response(c.status, problem+"; charset=utf-8", c.body)

@@ -76,8 +76,9 @@ func TestCenkaltiSpinsWithoutReset(t *testing.T) {
 	literal := func() *backoff.ExponentialBackOff {
 		return &backoff.ExponentialBackOff{InitialInterval: 50 * ms, MaxInterval: s, Multiplier: 2, Clock: backoff.SystemClock}
 	}
-	if e := literal(); e.NextBackOff() != 0 || e.NextBackOff() != 0 {
-		t.Errorf("a literal of backoff pauses, want the trap: 0 for ever")
+	e := literal()
+	if first, second := e.NextBackOff(), e.NextBackOff(); first != 0 || second != 0 {
+		t.Errorf("a literal of backoff pauses for %v and %v, want the trap: 0 for ever", first, second)
 	}
 	got := pauses(t, retry.Custom(func() retry.Intervals { return literal() }), 2)
 	if got[0] != 50*ms || got[1] != 100*ms {

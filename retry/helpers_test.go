@@ -191,10 +191,6 @@ func rejecting(when func(*backstay.Call) bool, err error) backstay.Middleware {
 	})
 }
 
-func at(endpoint string) func(*backstay.Call) bool {
-	return func(call *backstay.Call) bool { return call.Endpoint == endpoint }
-}
-
 func isNot(t *testing.T, err, target error) {
 	t.Helper()
 	if errors.Is(err, target) {

@@ -101,7 +101,7 @@ func outcome(span sdk.ReadOnlySpan) string {
 func attribute(span sdk.ReadOnlySpan, key string) string {
 	for _, a := range span.Attributes() {
 		if string(a.Key) == key {
-			return a.Value.Emit()
+			return a.Value.String()
 		}
 	}
 	return ""

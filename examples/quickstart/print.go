@@ -46,7 +46,8 @@ func newSpans() *spans {
 	return &spans{sdk.NewTracerProvider(sdk.WithSpanProcessor(recorder)), recorder}
 }
 
-// printLongest draws the trace with the most attempts as a tree.
+// printLongest draws the trace with the most attempts, of several the one that
+// took longest, as a tree.
 func (s *spans) printLongest(b *bank) {
 	attempts := map[trace.SpanID][]sdk.ReadOnlySpan{}
 	var call sdk.ReadOnlySpan
@@ -56,9 +57,14 @@ func (s *spans) printLongest(b *bank) {
 			attempts[parent] = append(attempts[parent], span)
 		}
 	}
+	longer := func(x, y sdk.ReadOnlySpan) bool {
+		if m, n := len(attempts[x.SpanContext().SpanID()]), len(attempts[y.SpanContext().SpanID()]); m != n {
+			return m > n
+		}
+		return took(x) > took(y)
+	}
 	for _, span := range ended {
-		of := attempts[span.SpanContext().SpanID()]
-		if !span.Parent().IsValid() && (call == nil || len(of) > len(attempts[call.SpanContext().SpanID()])) {
+		if !span.Parent().IsValid() && (call == nil || longer(span, call)) {
 			call = span
 		}
 	}
@@ -88,8 +94,10 @@ func printSpan(call, span sdk.ReadOnlySpan, branch, where, outcome string) {
 	}
 	from, to := min(at(span.StartTime()), width-1), min(at(span.EndTime()), width)
 	bar := strings.Repeat(" ", from) + strings.Repeat("▬", max(to-from, 1))
-	fmt.Printf("  %-22s %-5s %-20s %9s  │%-30s│\n", branch+span.Name(), where, outcome, round(span.EndTime().Sub(span.StartTime())), bar)
+	fmt.Printf("  %-22s %-5s %-20s %9s  │%-30s│\n", branch+span.Name(), where, outcome, round(took(span)), bar)
 }
+
+func took(span sdk.ReadOnlySpan) time.Duration { return span.EndTime().Sub(span.StartTime()) }
 
 func outcome(span sdk.ReadOnlySpan) string {
 	if status := attribute(span, "http.response.status_code"); status != "" {

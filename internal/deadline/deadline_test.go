@@ -228,3 +228,20 @@ func TestAStoppedDeadlineDoesNotEnd(t *testing.T) {
 		c.Finish()
 	})
 }
+
+func TestStoppableErrIsNeverAheadOfDone(t *testing.T) {
+	for range 1000 {
+		parent, cancel := context.WithCancel(context.Background())
+		s := NewStoppable(parent, time.Now().Add(time.Hour), errors.New("late"))
+		cancel()
+		if s.Err() == nil {
+			t.Fatal("Err() = nil after the parent's end, want context.Canceled")
+		}
+		select {
+		case <-s.Done():
+		default:
+			t.Fatal("Err() tells an end that Done() does not")
+		}
+		s.Finish()
+	}
+}

@@ -48,12 +48,18 @@ func (s *Stoppable) Deadline() (time.Time, bool) {
 	return s.at, true
 }
 
-// Err returns context.DeadlineExceeded after the deadline.
+// Err returns context.DeadlineExceeded after the deadline. It is never ahead of
+// Done, which a goroutine closes that is on its way by then.
 func (s *Stoppable) Err() error {
+	err := s.Context.Err()
+	if err == nil {
+		return nil
+	}
+	<-s.done
 	if s.Expired() {
 		return context.DeadlineExceeded
 	}
-	return s.Context.Err()
+	return err
 }
 
 // Expired reports whether the context ended because its own deadline passed.

@@ -66,12 +66,16 @@ var terminal = isTerminal(os.Stdout)
 
 // progress draws a bar; where it cannot be drawn over, only when it is full.
 func progress(name string, sent, succeeded, ended int) {
+	begin := "\r"
+	if !terminal {
+		begin = ""
+	}
 	if !terminal && sent < calls {
 		return
 	}
-	const width = 30
+	const width = 20
 	full := sent * width / calls
-	fmt.Printf("\r  %-24s %s%s %4d sent, %4d succeeded, %3d failed ", name,
+	fmt.Printf("%s  %-12s %s%s %4d sent, %4d ok, %4d failed", begin, name,
 		strings.Repeat("█", full), strings.Repeat("░", width-full), sent, succeeded, ended-succeeded)
 }
 

@@ -32,10 +32,10 @@ func main() {
 	policy := surviving(bank.addresses())
 	printTable([]result{
 		bank.measure("http.Client", bare(bank)),
-		bank.measure("http.Client and a loop", loop(bank)),
+		bank.measure("with a loop", loop(bank)),
 		bank.measure("backstay", under(policy, spans)),
 	})
-	fmt.Printf("  The policy: %v\n\n", policy)
+	printPolicy(policy)
 	spans.printLongest(bank)
 }
 

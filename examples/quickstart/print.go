@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/backstay-go/backstay"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
@@ -14,20 +15,30 @@ import (
 // printTable shows what the clients were worth, side by side.
 func printTable(results []result) {
 	row := func(title string, cell func(result) string) {
-		fmt.Printf("  %-26s", title)
+		fmt.Printf("  %-25s", title)
 		for _, r := range results {
-			fmt.Printf("%24s", cell(r))
+			fmt.Printf("%15s", cell(r))
 		}
 		fmt.Println()
 	}
 	fmt.Println()
 	row("", func(r result) string { return r.name })
-	fmt.Println("  " + strings.Repeat("─", 26+24*len(results)))
+	fmt.Println("  " + strings.Repeat("─", 25+15*len(results)))
 	row("calls that succeeded", func(r result) string { return fmt.Sprintf("%.2f %%", 100*float64(r.succeeded)/calls) })
 	row("latency, median", func(r result) string { return round(r.percentile(0.5)) })
 	row("latency, 99th percentile", func(r result) string { return round(r.percentile(0.99)) })
 	row("requests per call", func(r result) string { return fmt.Sprintf("%.2f", r.arrivals) })
 	row("money moved twice", func(r result) string { return fmt.Sprintf("%d times", r.twice) })
+	fmt.Println()
+}
+
+// printPolicy shows the stack from the outside in.
+func printPolicy(p *backstay.Policy) {
+	fmt.Println("  The policy, from the outside in:")
+	fmt.Println()
+	for i, m := range p.Stack() {
+		fmt.Printf("  %s%v\n", strings.Repeat("  ", i), m)
+	}
 	fmt.Println()
 }
 
@@ -87,14 +98,14 @@ func (s *spans) printLongest(b *bank) {
 
 // printSpan prints a line with a bar that shows when in the call the span was.
 func printSpan(call, span sdk.ReadOnlySpan, branch, where, outcome string) {
-	const width = 30
+	const width = 18
 	at := func(t time.Time) int {
 		total := max(call.EndTime().Sub(call.StartTime()), 1)
 		return int(width * t.Sub(call.StartTime()) / total)
 	}
 	from, to := min(at(span.StartTime()), width-1), min(at(span.EndTime()), width)
 	bar := strings.Repeat(" ", from) + strings.Repeat("▬", max(to-from, 1))
-	fmt.Printf("  %-22s %-5s %-20s %9s  │%-30s│\n", branch+span.Name(), where, outcome, round(took(span)), bar)
+	fmt.Printf("  %-8s %-5s %-19s %9s  │%-18s│\n", branch+span.Name(), where, outcome, round(took(span)), bar)
 }
 
 func took(span sdk.ReadOnlySpan) time.Duration { return span.EndTime().Sub(span.StartTime()) }

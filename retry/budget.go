@@ -30,7 +30,7 @@ type BudgetConfig struct {
 // Validate reports what is wrong with the config.
 func (c BudgetConfig) Validate() error {
 	switch {
-	case math.IsNaN(c.Ratio) || math.IsInf(c.Ratio, 0) || c.Ratio > 100:
+	case math.IsNaN(c.Ratio) || math.IsInf(c.Ratio, 0) || c.Ratio > 10:
 		return fmt.Errorf("retry: a budget's Ratio of %v makes no sense; it is retries per call, such as 0.2", c.Ratio)
 	case math.IsNaN(c.PerSecond) || math.IsInf(c.PerSecond, 0):
 		return fmt.Errorf("retry: a budget's PerSecond of %v makes no sense; it is retries per second, such as 10", c.PerSecond)

@@ -191,7 +191,7 @@ func TestTargetsAreBounded(t *testing.T) {
 func TestBudgetsRefuseNonsense(t *testing.T) {
 	nan, inf := math.NaN(), math.Inf(1)
 	for _, cfg := range []retry.BudgetConfig{
-		{Ratio: nan}, {Ratio: inf}, {Ratio: -inf}, {Ratio: 101}, {PerSecond: nan}, {PerSecond: inf},
+		{Ratio: nan}, {Ratio: inf}, {Ratio: -inf}, {Ratio: 11}, {PerSecond: nan}, {PerSecond: inf},
 		{Horizon: -1}, {Ratio: -1, PerSecond: -1},
 	} {
 		if cfg.Validate() == nil {

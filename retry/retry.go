@@ -60,6 +60,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("retry: MaxAttempts counts the first attempt, so 1 never retries; give 2 or more, or leave retry out")
 	case c.MaxRetryAfter < 0:
 		return fmt.Errorf("retry: MaxRetryAfter is %v; give a positive duration", c.MaxRetryAfter)
+	case c.Budget != nil && c.Budget.horizon == 0:
+		return fmt.Errorf("retry: the Budget was not made by NewBudget and would never allow a retry; make it with NewBudget(BudgetConfig{})")
 	case c.Budget != nil && c.NoBudget:
 		return fmt.Errorf("retry: there is a Budget and NoBudget; keep one of them")
 	case c.MaxAttempts == Unlimited && c.NoBudget:

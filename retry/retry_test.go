@@ -15,7 +15,7 @@ import (
 func TestConfigsRefuseNonsense(t *testing.T) {
 	for _, cfg := range []retry.Config{
 		{MaxAttempts: 1}, {MaxAttempts: -2}, {MaxRetryAfter: -1},
-		{Budget: plenty(), NoBudget: true}, {MaxAttempts: retry.Unlimited, NoBudget: true},
+		{Budget: plenty(), NoBudget: true}, {Budget: new(retry.Budget)}, {MaxAttempts: retry.Unlimited, NoBudget: true},
 	} {
 		if cfg.Validate() == nil {
 			t.Errorf("%+v.Validate() = nil, want an error", cfg)

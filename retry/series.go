@@ -109,7 +109,7 @@ func (s *series) final(ctx context.Context, err error, elsewhere bool) string {
 		return s.rejection(err, elsewhere)
 	case vetoed(err) != "":
 		return vetoed(err)
-	case permanently(err) || !s.retryable(err):
+	case permanently(err) || !s.retryable(err) && !(elsewhere && unreachable(err)):
 		return "non_retryable"
 	case !s.nested && (ctx.Value(markKey{}) != nil || retried(err)):
 		return "nested"
@@ -284,6 +284,12 @@ func permanently(err error) bool {
 	}
 	_, ok := errors.AsType[*backoff.PermanentError](err)
 	return ok
+}
+
+// unreachable reports whether err says that the endpoint cannot be called at
+// all, such as a name that does not resolve. Another one may be well.
+func unreachable(err error) bool {
+	return backstay.Classify(err) == backstay.Broken && backstay.NotSent(err)
 }
 
 // vetoed returns the reason for which err, as the errors of protocol adapters

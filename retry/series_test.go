@@ -334,6 +334,30 @@ func TestElsewhere(t *testing.T) {
 	}
 }
 
+// An endpoint whose name does not resolve, say, fails its share of the calls for
+// ever, where another would have answered.
+func TestUnreachableEndpointIsLeftForAnother(t *testing.T) {
+	unreachable := &backstay.Error{Err: errSick, Class: backstay.Broken, NotSent: true}
+	for _, row := range []struct {
+		name  string
+		first error
+		over  []string
+		want  int
+	}{
+		{"unreachable, and there is another", unreachable, []string{"a", "b"}, 2},
+		{"unreachable, and there is none", unreachable, []string{"a"}, 1},
+		{"broken, but perhaps sent", &backstay.Error{Err: errSick, Class: backstay.Broken}, []string{"a", "b"}, 1},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCallee(func() error { return row.first }, well)
+			c.bind(retry.New(every(50*ms)), balancer{row.over})(t.Context())
+			if c.attempts() != row.want {
+				t.Errorf("%s: Do made %d attempts, want %d", row.name, c.attempts(), row.want)
+			}
+		})
+	}
+}
+
 func TestPauseOnceEveryEndpointWasTried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCallee(sick)

@@ -26,11 +26,11 @@
 //   - telemetry of the call sees everything that is done for it.
 //   - idempotency.Keys is above what repeats, or every attempt would have a key
 //     of its own and the work be done twice.
-//   - fallback answers for all that follows.
+//   - a fallback, such as a middleware of yours, answers for all that follows.
 //   - timeout.Call bounds all attempts and the pauses between them.
-//   - limits admit calls, not attempts: a retry must not wait in line again.
-//   - retry is above hedge, so that it repeats a hedged call, and hedges are
-//     not each retried.
+//   - a limiter admits calls, not attempts: a retry must not wait in line again.
+//   - retry makes the attempts. Whatever makes overlapping ones is under it, so
+//     that these are not each retried.
 //   - a balancer is under both, so that each attempt goes to another endpoint.
 //   - a breaker is under the balancer, where it judges one endpoint, and under
 //     retry, where it counts attempts and turns the next one away.
@@ -52,6 +52,23 @@
 //			err := next(ctx, call)
 //			if err != nil {
 //				log.Printf("%s, attempt %d: %v", call.Op, call.Attempt, err)
+//			}
+//			return err
+//		}
+//	}
+//
+// It takes its place in a policy as a [MiddlewareFunc]:
+//
+//	policy := backstay.New(retry.New(retry.Config{Backoff: retry.NoPause()}), backstay.MiddlewareFunc(logFailures))
+//
+// One that replaces a failure sets a result of the type that the call returns,
+// which is *http.Response in an HTTP policy, and returns nil:
+//
+//	func orZero(next backstay.Func) backstay.Func {
+//		return func(ctx context.Context, call *backstay.Call) error {
+//			err := next(ctx, call)
+//			if err != nil && backstay.SetResult(call, 0) {
+//				return nil
 //			}
 //			return err
 //		}

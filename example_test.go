@@ -108,6 +108,23 @@ func ExampleMiddlewareFunc() {
 	// order 42 <nil>
 }
 
+// orZero is a middleware that answers 0 in place of a failure.
+func orZero(next backstay.Func) backstay.Func {
+	return func(ctx context.Context, call *backstay.Call) error {
+		err := next(ctx, call)
+		if err != nil && backstay.SetResult(call, 0) {
+			return nil
+		}
+		return err
+	}
+}
+
+func ExampleSetResult() {
+	count := func(context.Context) (int, error) { return 0, errors.New("connection reset") }
+	fmt.Println(backstay.Do(context.Background(), backstay.New(backstay.MiddlewareFunc(orZero)), "orders.Count", count))
+	// Output: 0 <nil>
+}
+
 // onceMore is a middleware that makes a second attempt where that is harmless.
 func onceMore(next backstay.Func) backstay.Func {
 	return func(ctx context.Context, call *backstay.Call) error {

@@ -11,6 +11,11 @@
 // what the callee did for each attempt, why there was another one, and how long
 // the pause was.
 //
+// The trace context is written by the Propagator. OpenTelemetry has none until
+// the program sets one:
+//
+//	otel.SetTextMapPropagator(propagation.TraceContext{})
+//
 // # Where it belongs
 //
 // Call stands outermost, to see what the caller sees. Attempt stands innermost,

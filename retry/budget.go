@@ -1,6 +1,7 @@
 package retry
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -68,7 +69,7 @@ func NewBudget(cfg BudgetConfig) *Budget {
 	if err := cfg.Validate(); err != nil {
 		panic(err.Error())
 	}
-	b := &Budget{ratio: or(cfg.Ratio, 0.2), perSecond: or(cfg.PerSecond, 10), horizon: or(cfg.Horizon, 10*time.Second)}
+	b := &Budget{ratio: cmp.Or(cfg.Ratio, 0.2), perSecond: cmp.Or(cfg.PerSecond, 10), horizon: cmp.Or(cfg.Horizon, 10*time.Second)}
 	b.ratio, b.perSecond = max(b.ratio, 0), max(b.perSecond, 0)
 	b.balance, b.recent, b.last = b.perSecond, b.perSecond, clock.Now()
 	return b
@@ -171,12 +172,4 @@ func (b *budgets) all() map[string]*Budget {
 		return *m
 	}
 	return nil
-}
-
-func or[T comparable](v, otherwise T) T {
-	var zero T
-	if v == zero {
-		return otherwise
-	}
-	return v
 }

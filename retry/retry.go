@@ -1,6 +1,7 @@
 package retry
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -79,10 +80,10 @@ func New(cfg Config) backstay.Middleware {
 		panic(err.Error())
 	}
 	r := &retrier{
-		attempts:      or(cfg.MaxAttempts, 3),
+		attempts:      cmp.Or(cfg.MaxAttempts, 3),
 		backoff:       cfg.Backoff.orDefault(),
 		budget:        cfg.Budget,
-		maxRetryAfter: or(cfg.MaxRetryAfter, 30*time.Second),
+		maxRetryAfter: cmp.Or(cfg.MaxRetryAfter, 30*time.Second),
 		retryable:     cfg.If,
 		polling:       cfg.Polling,
 		nested:        cfg.Nested,

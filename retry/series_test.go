@@ -358,6 +358,23 @@ func TestUnreachableEndpointIsLeftForAnother(t *testing.T) {
 	}
 }
 
+func TestAnAttemptKnowsTheEndpointBeforeIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var before []string
+		look := backstay.MiddlewareFunc(func(next backstay.Func) backstay.Func {
+			return func(ctx context.Context, call *backstay.Call) error {
+				before = append(before, call.Endpoint)
+				return next(ctx, call)
+			}
+		})
+		c := newCallee(sick)
+		c.bind(retry.New(every(50*ms)), look, balancer{[]string{"a", "b"}})(t.Context())
+		if want := []string{"", "a", "b"}; !slices.Equal(before, want) {
+			t.Errorf("before their picks the attempts had the endpoints %q, want %q", before, want)
+		}
+	})
+}
+
 func TestPauseOnceEveryEndpointWasTried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCallee(sick)

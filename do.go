@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/backstay-go/backstay/internal/body"
-	"github.com/backstay-go/backstay/internal/httpreq"
 )
 
 // Do runs fn as a call named op under p. It returns what fn returned in the
@@ -28,7 +27,9 @@ func Do[T any](ctx context.Context, p *Policy, op string, fn func(context.Contex
 //
 // Where Req is *http.Request, each attempt gets a copy with a header and a body
 // of its own, and one that is not safe to send twice is not: a POST without an
-// idempotency key, or a body without GetBody.
+// idempotency key, or one whose body has been read and has no GetBody. The body
+// is fn's to close, as it is a RoundTripper's; one that fn has not read is
+// closed when the policy returns.
 func Wrap[Req, Resp any](p *Policy, op string, fn func(context.Context, Req) (Resp, error)) func(context.Context, Req) (Resp, error) {
 	if fn == nil {
 		panic("backstay: Wrap needs a function")
@@ -36,7 +37,7 @@ func Wrap[Req, Resp any](p *Policy, op string, fn func(context.Context, Req) (Re
 	o := closing[Req, Resp]()
 	o.Name = op
 	o.fn = fn
-	return bind(p, o)
+	return onRequests(bind(p, o), sharingBody[Resp])
 }
 
 // doBindings holds a *binding for each T that Do is used with, under (*T)(nil).
@@ -98,37 +99,4 @@ func closing[Req, Resp any]() (op Op[Req, Resp]) {
 		}
 	}
 	return op
-}
-
-// prepareRequest says of a request that goes to a function of the user's what
-// package httpcall says of one of its own: what it must not be sent twice.
-func prepareRequest(call *Call, r *http.Request) {
-	if r == nil {
-		return
-	}
-	call.IdempotencyKey = httpreq.Key(r)
-	once := r.Body != nil && r.Body != http.NoBody && r.GetBody == nil
-	call.Unsafe = once || !httpreq.Harmless(r)
-	if once {
-		call.IdempotencyKey = "" // which does not bring the body back
-	}
-}
-
-// copyRequest returns a copy of r for one attempt, with a header of its own and
-// the body from its beginning.
-func copyRequest(r *http.Request) (*http.Request, error) {
-	if r == nil {
-		return nil, nil
-	}
-	c := httpreq.Copy(r)
-	if r.Body == nil || r.GetBody == nil {
-		return c, nil
-	}
-	fresh, err := r.GetBody()
-	if err != nil {
-		return nil, err
-	}
-	r.Body.Close()
-	c.Body = fresh
-	return c, nil
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/idempotency"
 	"github.com/backstay-go/backstay/retry"
 )
 
@@ -73,6 +75,151 @@ func TestWrapCopiesRequestsForEachAttempt(t *testing.T) {
 		if len(req.Header["Mark"]) != 0 || req.URL.Path != "/a" {
 			t.Errorf("%s: the caller's request was changed to %v %v", c.name, req.Header, req.URL)
 		}
+	}
+}
+
+// A key does not bring the body back, whoever has made it.
+func TestWrapSendsAStreamedBodyOnceUnderKeys(t *testing.T) {
+	for _, given := range []string{"", `"k"`} {
+		var got []string
+		policy := backstay.New(idempotency.Keys(idempotency.Config{}), retry.New(retry.Config{Backoff: retry.NoPause()}))
+		post := backstay.Wrap(policy, "op", func(_ context.Context, r *http.Request) (int, error) {
+			b, _ := io.ReadAll(r.Body)
+			got = append(got, string(b))
+			return 0, errBoom
+		})
+		if _, err := post(context.Background(), request("POST", &closeCounter{Reader: strings.NewReader("text")}, nil, given)); err != errBoom {
+			t.Errorf("POST of a stream with the key %q = %v, want %v", given, err, errBoom)
+		}
+		if !slices.Equal(got, []string{"text"}) {
+			t.Errorf("POST of a stream with the key %q sent the bodies %q, want one of text", given, got)
+		}
+	}
+}
+
+// request returns a request whose body may have a GetBody and a key.
+func request(method string, body io.ReadCloser, getBody func() (io.ReadCloser, error), key string) *http.Request {
+	r, err := http.NewRequest(method, "http://example.com/a", nil)
+	if err != nil {
+		panic(err)
+	}
+	r.Body, r.GetBody = body, getBody
+	if key != "" {
+		r.Header.Set("Idempotency-Key", key)
+	}
+	return r
+}
+
+// Every body that is opened is closed, and the caller's own once, whether an
+// attempt was sent or not, and read its body or not.
+func TestWrapLeavesNoBodyOpen(t *testing.T) {
+	read := func(r *http.Request) { _, _ = io.ReadAll(r.Body); r.Body.Close(); r.Body.Close() }
+	forks := around(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+		unsent, _ := call.Fork()
+		unsent.Discard(errBoom)
+		second, _ := call.Fork()
+		defer second.Discard(errBoom)
+		return next(ctx, second)
+	})
+	rejects := around(func(context.Context, *backstay.Call, backstay.Func) error { return errBoom })
+	looks := around(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+		backstay.Request[*http.Request](call)
+		return errBoom
+	})
+	for _, row := range []struct {
+		name  string
+		stack backstay.Middleware
+		use   func(r *http.Request)
+		want  int // bodies opened
+	}{
+		{"sent", backstay.New(), read, 1},
+		{"sent three times", forking(3), read, 3},
+		{"closed unread", forking(3), func(r *http.Request) { r.Body.Close() }, 1},
+		{"ignored", forking(3), func(*http.Request) {}, 1},
+		{"forked and not sent", forks, read, 1},
+		{"no budget", retry.New(retry.Config{Budget: empty(), Backoff: retry.NoPause()}), read, 1},
+		{"rejected", rejects, read, 1},
+		{"rejected after a look", looks, read, 1},
+	} {
+		var opened []*closeCounter
+		open := func() (io.ReadCloser, error) {
+			b := &closeCounter{Reader: strings.NewReader("text")}
+			opened = append(opened, b)
+			return b, nil
+		}
+		own, _ := open()
+		put := backstay.Wrap(backstay.New(row.stack), "op", func(_ context.Context, r *http.Request) (int, error) {
+			row.use(r)
+			return 0, errBoom
+		})
+		_, _ = put(context.Background(), request("PUT", own, open, ""))
+		if len(opened) != row.want {
+			t.Errorf("PUT, %s: opened %d bodies, want %d", row.name, len(opened), row.want)
+		}
+		for i, b := range opened {
+			if b.closes != 1 {
+				t.Errorf("PUT, %s: body %d was closed %d times, want once", row.name, i+1, b.closes)
+			}
+		}
+	}
+}
+
+// empty returns a budget that has nothing left to give.
+func empty() *retry.Budget {
+	b := retry.NewBudget(retry.BudgetConfig{})
+	for b.Withdraw() {
+	}
+	return b
+}
+
+func TestWrapReportsWhatGetBodySays(t *testing.T) {
+	for _, row := range []struct {
+		getBody func() (io.ReadCloser, error)
+		want    error
+	}{
+		{func() (io.ReadCloser, error) { return nil, errUsedUp }, errUsedUp},
+		{func() (io.ReadCloser, error) { return nil, nil }, nil},
+	} {
+		var got []error
+		put := backstay.Wrap(backstay.New(forking(2)), "op", func(_ context.Context, r *http.Request) (int, error) {
+			_, err := io.ReadAll(r.Body)
+			got = append(got, err)
+			return 0, errBoom
+		})
+		_, _ = put(context.Background(), request("PUT", io.NopCloser(strings.NewReader("text")), row.getBody, ""))
+		if !slices.Equal(got, []error{nil, row.want}) {
+			t.Errorf("reading the bodies of two attempts = %v, want nil and then %v", got, row.want)
+		}
+	}
+}
+
+// Attempts that overlap do not read from the same body.
+func TestWrapGivesAStreamToOneOfTwoAttempts(t *testing.T) {
+	var got []string
+	overlapping := around(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+		a, _ := call.Fork()
+		b, err := call.Fork()
+		if err != nil {
+			t.Fatalf("Fork before the body was read = %v, want nil", err)
+		}
+		_ = next(ctx, a)
+		a.Discard(errBoom)
+		defer call.Adopt(b)
+		return next(ctx, b)
+	})
+	put := backstay.Wrap(backstay.New(overlapping), "op", func(_ context.Context, r *http.Request) (int, error) {
+		b, err := io.ReadAll(r.Body)
+		got = append(got, string(b))
+		r.Body.Close()
+		if _, again := r.Body.Read(nil); again != http.ErrBodyReadAfterClose {
+			t.Errorf("Read after Close = %v, want %v", again, http.ErrBodyReadAfterClose)
+		}
+		return 0, err
+	})
+	body := &closeCounter{Reader: strings.NewReader("text")}
+	_, err := put(context.Background(), request("PUT", body, nil, ""))
+	if !slices.Equal(got, []string{"text", ""}) || backstay.Classify(err) != backstay.Permanent || body.closes != 1 {
+		t.Errorf("two attempts read %q, the second with %v, and closed %d times; want text for the first, a permanent error, and once", got, err, body.closes)
 	}
 }
 

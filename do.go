@@ -29,14 +29,16 @@ func Do[T any](ctx context.Context, p *Policy, op string, fn func(context.Contex
 // of its own, and one that is not safe to send twice is not: a POST without an
 // idempotency key, or one whose body has been read and has no GetBody. The body
 // is fn's to close, as it is a RoundTripper's; one that fn has not read is
-// closed when the policy returns.
+// closed when the policy returns. The context of the copy is the ctx that fn
+// gets, which comes from the one the call was made with: that of the caller's
+// request counts for nothing.
 func Wrap[Req, Resp any](p *Policy, op string, fn func(context.Context, Req) (Resp, error)) func(context.Context, Req) (Resp, error) {
 	if fn == nil {
 		panic("backstay: Wrap needs a function")
 	}
 	o := closing[Req, Resp]()
 	o.Name = op
-	o.fn = fn
+	o.fn = onRequests(fn, inContext[Resp])
 	return onRequests(bind(p, o), sharingBody[Resp])
 }
 

@@ -33,6 +33,17 @@ func sharingBody[Resp any](call requestFunc[Resp]) requestFunc[Resp] {
 	}
 }
 
+// inContext has fn's requests carry the context of the attempt, so that a
+// function that only passes its request on still keeps to the timeouts.
+func inContext[Resp any](fn requestFunc[Resp]) requestFunc[Resp] {
+	return func(ctx context.Context, r *http.Request) (Resp, error) {
+		if r != nil {
+			r = r.WithContext(ctx)
+		}
+		return fn(ctx, r)
+	}
+}
+
 // prepareRequest says of a request that goes to a function of the user's what
 // package httpcall says of one of its own: what it must not be sent twice.
 func prepareRequest(call *Call, r *http.Request) {

@@ -2,15 +2,19 @@ package backstay_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/backstay-go/backstay"
 	"github.com/backstay-go/backstay/idempotency"
 	"github.com/backstay-go/backstay/retry"
+	"github.com/backstay-go/backstay/timeout"
 )
 
 // sent is what a function was given in one attempt.
@@ -221,6 +225,31 @@ func TestWrapGivesAStreamToOneOfTwoAttempts(t *testing.T) {
 	if !slices.Equal(got, []string{"text", ""}) || backstay.Classify(err) != backstay.Permanent || body.closes != 1 {
 		t.Errorf("two attempts read %q, the second with %v, and closed %d times; want text for the first, a permanent error, and once", got, err, body.closes)
 	}
+}
+
+// A function that only passes its request on keeps to the timeouts.
+func TestWrapGivesRequestsTheContextOfTheAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		policy := backstay.New(retry.New(retry.Config{Backoff: retry.NoPause()}), timeout.Attempt(time.Second))
+		attempts := 0
+		get := backstay.Wrap(policy, "op", func(ctx context.Context, r *http.Request) (int, error) {
+			attempts++
+			if r.Context() != ctx {
+				t.Error("the context of the request is not that of the attempt")
+			}
+			<-r.Context().Done()
+			return 0, r.Context().Err()
+		})
+		req := request("GET", nil, nil, "")
+		began := time.Now()
+		_, err := get(context.Background(), req)
+		if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || attempts != 3 || took != 3*time.Second {
+			t.Errorf("get = %v after %d attempts and %v, want a timeout after 3 and 3s", err, attempts, took)
+		}
+		if req.Context() != context.Background() {
+			t.Error("the context of the caller's request was changed")
+		}
+	})
 }
 
 func TestWrapPassesANilRequestOn(t *testing.T) {

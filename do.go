@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"reflect"
 	"sync"
 
 	"github.com/backstay-go/backstay/internal/body"
@@ -69,6 +70,7 @@ func closing[Req, Resp any]() (op Op[Req, Resp]) {
 	}
 	switch o := any(&op).(type) {
 	case *Op[Req, *http.Response]:
+		o.beside = true
 		o.Discard = func(r *http.Response) {
 			switch {
 			case r == nil || r.Body == nil:
@@ -87,8 +89,9 @@ func closing[Req, Resp any]() (op Op[Req, Resp]) {
 			return r
 		}
 	case *Op[Req, io.ReadCloser]:
+		o.beside = true
 		o.Discard = func(r io.ReadCloser) {
-			if r != nil {
+			if !isNil(r) {
 				r.Close()
 			}
 		}
@@ -101,4 +104,11 @@ func closing[Req, Resp any]() (op Op[Req, Resp]) {
 		}
 	}
 	return op
+}
+
+// isNil reports whether r is nil or a nil pointer, such as the *os.File beside
+// an error of os.Open.
+func isNil(r io.ReadCloser) bool {
+	v := reflect.ValueOf(r)
+	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }

@@ -2,13 +2,14 @@ package backstay_test
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/retry"
 )
 
 func TestDoReturnsWhatTheFunctionReturned(t *testing.T) {
@@ -123,13 +124,86 @@ func TestARefusedBodyIsClosed(t *testing.T) {
 	}
 }
 
-// A body beside an error is not the policy's to close: by Go's convention there
-// is none.
-func TestABodyBesideAnErrorIsLeftAlone(t *testing.T) {
-	body := &closeCounter{Reader: strings.NewReader("text")}
-	got, err := backstay.Do(context.Background(), nil, "op", func(context.Context) (io.ReadCloser, error) { return body, errBoom })
-	if !errors.Is(err, errBoom) || got != body || body.closes != 0 {
-		t.Errorf("Do = %v, %v, closed %d times; want what was returned", got, err, body.closes)
+// A body beside an error is its caller's, and the policy's to close where its
+// caller does not get it.
+func TestBodiesBesideErrors(t *testing.T) {
+	refusing := around(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+		_ = next(ctx, call)
+		return io.EOF
+	})
+	mending := around(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+		_ = next(ctx, call)
+		backstay.SetResult[io.ReadCloser](call, nil)
+		backstay.SetResult[*http.Response](call, nil)
+		return nil
+	})
+	for _, row := range []struct {
+		stack backstay.Middleware
+		want  []int // how often each body was closed
+	}{
+		{backstay.New(), []int{0}},
+		{forking(3), []int{1, 1, 1}},
+		{repeating(3), []int{1, 1, 0}},
+		{retry.New(retry.Config{Backoff: retry.NoPause()}), []int{1, 1, 0}},
+		{refusing, []int{0}},
+		{mending, []int{1}},
+	} {
+		var bodies []*closeCounter
+		fresh := func() *closeCounter {
+			bodies = append(bodies, &closeCounter{Reader: strings.NewReader("text")})
+			return bodies[len(bodies)-1]
+		}
+		check := func(kind string, got any, err error) {
+			t.Helper()
+			var closes []int
+			for _, b := range bodies {
+				closes = append(closes, b.closes)
+			}
+			if !slices.Equal(closes, row.want) {
+				t.Errorf("%v: %ss beside errors were closed %v times, want %v", row.stack, kind, closes, row.want)
+			}
+			if last := len(closes) - 1; closes[last] == 0 && (got != any(bodies[last]) || err == nil) {
+				t.Errorf("%v: Do = %v, %v, want the last %s and its error", row.stack, got, err, kind)
+			}
+			bodies = nil
+		}
+		policy := backstay.New(row.stack)
+		body, err := backstay.Do(context.Background(), policy, "op", func(context.Context) (io.ReadCloser, error) { return fresh(), errBoom })
+		check("body", body, err)
+		resp, err := backstay.Do(context.Background(), policy, "op", func(context.Context) (*http.Response, error) {
+			return &http.Response{Body: fresh()}, errBoom
+		})
+		if resp == nil {
+			resp = &http.Response{}
+		}
+		check("response", resp.Body, err)
+	}
+}
+
+// What is mostly beside an error: nothing, or a pointer that is nil.
+func TestNoBodyBesideAnError(t *testing.T) {
+	policy := backstay.New(forking(2))
+	for _, body := range []io.ReadCloser{nil, (*closeCounter)(nil)} {
+		if _, err := backstay.Do(context.Background(), policy, "op", func(context.Context) (io.ReadCloser, error) { return body, errBoom }); err != errBoom {
+			t.Errorf("Do(%#v beside boom) = %v, want boom", body, err)
+		}
+	}
+	for _, resp := range []*http.Response{nil, {}} {
+		if _, err := backstay.Do(context.Background(), policy, "op", func(context.Context) (*http.Response, error) { return resp, errBoom }); err != errBoom {
+			t.Errorf("Do(%v beside boom) = %v, want boom", resp, err)
+		}
+	}
+}
+
+// What an Op of Bind gets beside an error is its own affair: Discard is for
+// results.
+func TestBindLeavesWhatIsBesideAnErrorAlone(t *testing.T) {
+	call := backstay.Bind(backstay.New(forking(2)), backstay.Op[int, int]{
+		Do:      func(context.Context, *backstay.Call, int) (int, error) { return 1, errBoom },
+		Discard: func(int) { t.Error("Discard was given what came beside an error") },
+	})
+	if _, err := call(context.Background(), 0); err != errBoom {
+		t.Errorf("call = %v, want boom", err)
 	}
 }
 

@@ -199,10 +199,11 @@ func (f *frame[Req, Resp]) forgetResult() {
 
 // dropResult releases the result, if there is one.
 func (f *frame[Req, Resp]) dropResult() {
-	resp, release := f.resp, f.has && !f.failed && f.binding.op.Discard != nil
+	op := &f.binding.op
+	resp, release := f.resp, f.has && (!f.failed || op.beside) && op.Discard != nil
 	f.forgetResult()
 	if release {
-		f.binding.op.Discard(resp)
+		op.Discard(resp)
 	}
 }
 

@@ -38,6 +38,9 @@ type Op[Req, Resp any] struct {
 
 	// fn is Do for Wrap, whose functions know no Call.
 	fn func(ctx context.Context, req Req) (Resp, error)
+
+	// beside has Discard given results that came beside an error too.
+	beside bool
 }
 
 // Bind returns a function that makes op's calls under p. It is safe for

@@ -72,9 +72,15 @@ func (e *Error) Timeout() bool {
 func (e *Error) Temporary() bool { return e.Timeout() }
 
 // Details tells policies what Err does. Without it an earlier failure would
-// speak where Err is silent.
+// speak where Err is silent. That nothing was sent takes all of them to say.
 func (e *Error) Details() backstay.Error {
-	return backstay.Error{Class: backstay.Classify(e.Err), Type: backstay.TypeOf(e.Err)}
+	after, _ := backstay.RetryAfter(e.Err)
+	return backstay.Error{
+		Class:      backstay.Classify(e.Err),
+		RetryAfter: after,
+		NotSent:    backstay.NotSent(errors.Join(e.Unwrap()...)),
+		Type:       backstay.TypeOf(e.Err),
+	}
 }
 
 // Permanent marks err as one that another attempt will not change, whatever

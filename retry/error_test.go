@@ -120,21 +120,35 @@ func TestOneAttemptHasItsOwnError(t *testing.T) {
 	}
 }
 
-// An earlier failure does not speak for the last.
+// An earlier failure does not speak for the last, except on whether anything
+// was sent.
 func TestErrorMeansWhatTheLastFailureMeans(t *testing.T) {
-	err := &retry.Error{
-		Attempts: 2,
-		Err:      errSick,
-		Earlier:  []error{&backstay.Error{Err: errSick, Class: backstay.Broken, NotSent: true, Type: "refused"}},
-	}
-	if got := backstay.Classify(err); got != backstay.Transient {
-		t.Errorf("Classify = %v, want transient", got)
-	}
-	if got := backstay.TypeOf(err); got != "_OTHER" {
-		t.Errorf("TypeOf = %q, want _OTHER", got)
-	}
-	if backstay.NotSent(err) {
-		t.Errorf("NotSent = true, want false: the last attempt was")
+	refused := &backstay.Error{Err: errSick, Class: backstay.Broken, RetryAfter: s, NotSent: true, Type: "refused"}
+	for _, row := range []struct {
+		last, earlier error
+		class         backstay.Class
+		after         time.Duration
+		notSent       bool
+		kind          string
+	}{
+		{errSick, refused, backstay.Transient, 0, false, "_OTHER"},
+		{refused, errSick, backstay.Broken, s, false, "refused"},
+		{refused, refused, backstay.Broken, s, true, "refused"},
+		{context.Canceled, refused, backstay.Canceled, 0, false, "canceled"},
+	} {
+		err := fmt.Errorf("get: %w", &retry.Error{Attempts: 2, Err: row.last, Earlier: []error{row.earlier}})
+		if got := backstay.Classify(err); got != row.class {
+			t.Errorf("Classify(%v after %v) = %v, want %v", row.last, row.earlier, got, row.class)
+		}
+		if got, ok := backstay.RetryAfter(err); got != row.after || ok != (row.after > 0) {
+			t.Errorf("RetryAfter(%v after %v) = %v, %v, want %v", row.last, row.earlier, got, ok, row.after)
+		}
+		if got := backstay.NotSent(err); got != row.notSent {
+			t.Errorf("NotSent(%v after %v) = %v, want %v", row.last, row.earlier, got, row.notSent)
+		}
+		if got := backstay.TypeOf(err); got != row.kind {
+			t.Errorf("TypeOf(%v after %v) = %q, want %q", row.last, row.earlier, got, row.kind)
+		}
 	}
 }
 

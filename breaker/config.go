@@ -18,8 +18,9 @@ type Config struct {
 
 	// SlowAfter is how long a call may take before it counts as slow, however
 	// it ends. A call that its caller's deadline ended is a failure if it took
-	// as long, and does not count if it did not. 0 means that no call is slow,
-	// and a second for those deadlines.
+	// as long, and does not count if it did not; where the deadline is that of
+	// a timeout.Call, half of the limit is long enough. 0 means that no call is
+	// slow, and a second for those deadlines.
 	SlowAfter time.Duration
 
 	// SlowRate is like FailureRate, of slow calls. 0 means 0.5.

@@ -35,9 +35,11 @@
 // gave up, and those that were turned away before they were sent: by a limiter,
 // another breaker, a balancer without endpoints. When the caller's own deadline
 // passes, that is a failure if the call had been under way for SlowAfter, or a
-// second where there is none, and does not count otherwise. So where callers
-// have less time than that and no timeout.Attempt is set, a callee that hangs
-// is not noticed.
+// second where there is none, and does not count otherwise. The end of a
+// timeout.Call is a failure too if the call had at least half of the limit:
+// with less, earlier attempts may have used the time up. So where callers have
+// little time and there is no limit of the policy's, a callee that hangs is not
+// noticed.
 //
 // Config.Failure replaces the classes, for all but the calls that were given up
 // or turned away. A call counts when it ends, and only if the breaker has not

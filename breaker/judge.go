@@ -3,6 +3,7 @@ package breaker
 import (
 	"context"
 	"errors"
+	"reflect"
 	"time"
 
 	"github.com/backstay-go/backstay"
@@ -35,12 +36,38 @@ func (b *Breaker) judgeError(ctx context.Context, call *backstay.Call, err error
 		return excluded
 	case saysStopped(err):
 		// The caller's time was up. If it was long, that is the callee's fault.
-		if call.Ended()-call.Began() < or(b.cfg.SlowAfter, longAgo) {
+		if call.Ended()-call.Began() < b.enough(ctx) {
 			return excluded
 		}
 		return failure
 	}
 	return b.weigh(err)
+}
+
+// enough returns how long a call must have had until the deadline of ctx ended
+// it for that to say something about the callee. Of a timeout.Call half is: the
+// policy's own limit is longer than good calls take, unless others have used
+// most of it up.
+func (b *Breaker) enough(ctx context.Context) time.Duration {
+	long := or(b.cfg.SlowAfter, longAgo)
+	if limit := limitOf(context.Cause(ctx)); limit > 0 {
+		return min(long, limit/2)
+	}
+	return long
+}
+
+// limitOf returns the Limit of a *timeout.Error, or 0. Package timeout is not
+// imported, so that a breaker comes without it.
+func limitOf(cause error) time.Duration {
+	if d, ok := cause.(backstay.Detailer); !ok || d.Details().Type != "timeout" {
+		return 0
+	}
+	if v := reflect.Indirect(reflect.ValueOf(cause)); v.Kind() == reflect.Struct {
+		if limit := v.FieldByName("Limit"); limit.CanInt() {
+			return time.Duration(limit.Int())
+		}
+	}
+	return 0
 }
 
 // saysStopped reports whether err is how functions say that their context has

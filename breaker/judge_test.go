@@ -169,6 +169,62 @@ func TestAnAttemptsTimeoutIsAFailure(t *testing.T) {
 	}
 }
 
+// The end of a timeout.Call is a failure of the callee unless little of its
+// time was left, whether the policy or those around it had used it up.
+//
+// B-10
+func TestTheEndOfACallsTimeout(t *testing.T) {
+	after := func(d time.Duration) backstay.Middleware {
+		return backstay.MiddlewareFunc(func(next backstay.Func) backstay.Func {
+			return func(ctx context.Context, call *backstay.Call) error {
+				take(d)
+				call.Waited()
+				return next(ctx, call)
+			}
+		})
+	}
+	causeOfCaller := func(cause error) func(backstay.Func) backstay.Func {
+		return func(next backstay.Func) backstay.Func {
+			return func(ctx context.Context, call *backstay.Call) error {
+				ctx, cancel := context.WithTimeoutCause(ctx, 100*ms, cause)
+				defer cancel()
+				return next(ctx, call)
+			}
+		}
+	}
+	cause := func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }
+	limit := timeout.Call(100 * ms)
+	for _, row := range []struct {
+		name      string
+		slowAfter time.Duration
+		above     backstay.Middleware
+		f         func(context.Context) error
+		want      string
+	}{
+		{"all of it", 0, limit, untilDone, isFailure},
+		{"all of it, told by the cause", 0, limit, cause, isFailure},
+		{"half of it", 0, backstay.New(limit, after(50*ms)), untilDone, isFailure},
+		{"less than half", 0, backstay.New(limit, after(51*ms)), untilDone, isExcluded},
+		{"less than half, but slow", 40 * ms, backstay.New(limit, after(51*ms)), untilDone, isFailure},
+		{"less than half, but a second", 0, backstay.New(timeout.Call(3*s), after(2*s)), untilDone, isFailure},
+		{"another's cause", 0, backstay.MiddlewareFunc(causeOfCaller(errSick)), untilDone, isExcluded},
+		{"another's timeout", 0, backstay.MiddlewareFunc(causeOfCaller(&backstay.Error{Err: errSick, Type: "timeout"})), untilDone, isExcluded},
+	} {
+		within := verdict(t, breaker.Config{SlowAfter: row.slowAfter}, func(b *breaker.Breaker) {
+			_ = do(context.Background(), backstay.New(row.above, b), row.f)
+		})
+		if within != row.want {
+			t.Errorf("%s: counted as %s, want %s", row.name, within, row.want)
+		}
+		around := verdict(t, breaker.Config{SlowAfter: row.slowAfter}, func(b *breaker.Breaker) {
+			_ = do(context.Background(), row.above, func(ctx context.Context) error { return do(ctx, b, row.f) })
+		})
+		if around != row.want {
+			t.Errorf("%s, of a policy around: counted as %s, want %s", row.name, around, row.want)
+		}
+	}
+}
+
 // B-10
 func TestARejectionInsideDoesNotCount(t *testing.T) {
 	limiter := backstay.MiddlewareFunc(func(backstay.Func) backstay.Func {

@@ -87,8 +87,8 @@ func clash(above, below part) string {
 		return fmt.Sprintf("%s is above %s, so every attempt would go to one endpoint; move it under %s", a, b, b)
 	case above.AttemptTimeout > 0 && below.Judges:
 		return fmt.Sprintf("%s is above %s, which would take its timeouts for callers giving up; move it under %s", a, b, b)
-	case above.CallTimeout > 0 && below.AttemptTimeout > above.CallTimeout:
-		return fmt.Sprintf("%s allows an attempt more time than %s allows the whole call; make the attempt's shorter", b, a)
+	case above.CallTimeout > 0 && below.AttemptTimeout >= above.CallTimeout:
+		return fmt.Sprintf("%s never fires, for %s ends the whole call by then; make the attempt's shorter", b, a)
 	case above.Window > 0 && below.AttemptTimeout > 0 && above.Window < 2*below.AttemptTimeout:
 		return fmt.Sprintf("%s judges over %v, less than two attempts of %s; make the window at least %v", a, above.Window, b, 2*below.AttemptTimeout)
 	}

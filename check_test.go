@@ -33,6 +33,7 @@ var (
 
 func TestCheckRefusesWhatCannotWork(t *testing.T) {
 	long := part{"attempt(3s)", backstay.Traits{PerAttempt: true, AttemptTimeout: 3 * time.Second}}
+	equal := part{"attempt(2s)", backstay.Traits{PerAttempt: true, AttemptTimeout: 2 * time.Second}}
 	hasty := part{"hasty", backstay.Traits{Judges: true, Window: 5 * time.Second}}
 	rows := []struct {
 		stack []backstay.Middleware
@@ -45,7 +46,8 @@ func TestCheckRefusesWhatCannotWork(t *testing.T) {
 		{[]backstay.Middleware{aGroup, aBalancer}, "backstay: breakers is above balancer, which has not picked an endpoint yet; move it under balancer"},
 		{[]backstay.Middleware{aBalancer, aHedge}, "backstay: balancer is above hedge, so every attempt would go to one endpoint; move it under hedge"},
 		{[]backstay.Middleware{anAttempt, aGroup}, "backstay: attempt(1s) is above breakers, which would take its timeouts for callers giving up; move it under breakers"},
-		{[]backstay.Middleware{aCall, long}, "backstay: attempt(3s) allows an attempt more time than timeout(2s) allows the whole call; make the attempt's shorter"},
+		{[]backstay.Middleware{aCall, long}, "backstay: attempt(3s) never fires, for timeout(2s) ends the whole call by then; make the attempt's shorter"},
+		{[]backstay.Middleware{aCall, equal}, "backstay: attempt(2s) never fires, for timeout(2s) ends the whole call by then; make the attempt's shorter"},
 		{[]backstay.Middleware{hasty, long}, "backstay: hasty judges over 5s, less than two attempts of attempt(3s); make the window at least 6s"},
 		{[]backstay.Middleware{nil, backstay.MiddlewareFunc(nil)}, "backstay: middleware 1 of the policy is nil: leave it out\nbackstay: middleware 2 of the policy is nil: leave it out"},
 		{
@@ -95,7 +97,7 @@ func TestCheckKnowsTheMiddleware(t *testing.T) {
 		},
 		{
 			[]backstay.Middleware{timeout.Call(time.Second), timeout.Attempt(2 * time.Second)},
-			"backstay: attempt(2s) allows an attempt more time than timeout(1s) allows the whole call; make the attempt's shorter",
+			"backstay: attempt(2s) never fires, for timeout(1s) ends the whole call by then; make the attempt's shorter",
 		},
 		{
 			[]backstay.Middleware{retry.New(retry.Config{}), retry.New(retry.Config{MaxAttempts: 2})},

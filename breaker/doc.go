@@ -59,6 +59,9 @@
 // that the others are counted in. As timers tell the parts, a success may be
 // counted in the one before, by as much as a timer is late.
 //
+// In tests, the timers of a breaker that is used inside a testing/synctest
+// bubble end with the bubble, so make one for each bubble, or Reset it after.
+//
 // # How it relates to gobreaker
 //
 // The states and the rules between them are those of github.com/sony/gobreaker.

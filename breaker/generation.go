@@ -23,7 +23,6 @@ type generation struct {
 	// has come to try one, so that turning one away need not read the clock.
 	rejection error
 	ripe      atomic.Bool
-	timer     *time.Timer
 
 	began  time.Duration
 	probes []*probe // HalfOpen: those under way; guarded by Breaker.mu

@@ -113,10 +113,17 @@ func (l *limit) answer(ctx context.Context, call *backstay.Call, at time.Time, n
 	c := deadline.NewStoppable(ctx, at, l.cause)
 	call.OnDone(func(error) { c.Finish() })
 	err := next(c, call)
-	if !c.Stop() && err == nil {
+	if !c.Stop() && (err == nil || answered(call)) {
 		return &Error{Scope: l.scope, Limit: l.after} // the answer cannot be read: its context has ended
 	}
 	return l.explain(err, c)
+}
+
+// answered reports whether the call has a result, which a failure such as a 503
+// has too.
+func answered(call *backstay.Call) bool {
+	_, ok := backstay.Result[any](call)
+	return ok
 }
 
 // explain returns err, the end of what ran under c, as an Error where it is a

@@ -297,6 +297,36 @@ func TestAnAnswerAfterTheEndIsATimeout(t *testing.T) {
 	})
 }
 
+// A failure with a result, such as a 503, is an answer too; an error with none
+// can be told however late it is.
+func TestAFailureAfterTheEnd(t *testing.T) {
+	for _, row := range []struct {
+		name          string
+		answer, check error
+		want          string // what scope returns
+	}{
+		{"a 503", nil, errBoom, "attempt"},
+		{"no answer", errBoom, nil, "none"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			body := &closed{Reader: strings.NewReader("why")}
+			get := backstay.Bind(backstay.New(timeout.Attempt(time.Second)), backstay.Op[int, io.ReadCloser]{
+				Do: func(ctx context.Context, _ *backstay.Call, _ int) (io.ReadCloser, error) {
+					<-ctx.Done()
+					return body, row.answer
+				},
+				Check:   func(io.ReadCloser) error { return row.check },
+				Discard: func(b io.ReadCloser) { b.Close() },
+				Hold:    func(b io.ReadCloser, done func(error)) io.ReadCloser { done(nil); return b },
+			})
+			got, err := get(context.Background(), 0)
+			if late := row.want == "attempt"; scope(err) != row.want || (got == nil) != late || body.closed != late {
+				t.Errorf("%s after the end = %v, %v, closed %v, want the scope %q", row.name, got, err, body.closed, row.want)
+			}
+		})
+	}
+}
+
 type closed struct {
 	io.Reader
 	closed bool

@@ -64,7 +64,9 @@ func (e *Error) Error() string { return e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
 // A Detailer is an error that tells what an Error does, for packages that have
-// error types of their own. Err of the details is ignored.
+// error types of their own. Err of the details is ignored. What they leave open
+// is filled in from the error that it unwraps to; one that unwraps to several
+// speaks for all of them.
 type Detailer interface {
 	error
 	Details() Error
@@ -125,6 +127,9 @@ func details(err error) (d Error, told bool) {
 	case interface{ Unwrap() error }:
 		d, told = details(e.Unwrap())
 	case interface{ Unwrap() []error }:
+		if own, ok := err.(Detailer); ok {
+			return own.Details(), true
+		}
 		d, told = joined(e.Unwrap())
 	}
 	switch e := err.(type) {

@@ -50,7 +50,7 @@ func TestWhatAnErrorMeans(t *testing.T) {
 		{"detailer", fmt.Errorf("x: %w", permanent), backstay.Permanent, 0, false, "no"},
 		{"the outer one is believed", &backstay.Error{Err: throttled, Class: backstay.Broken, RetryAfter: 2 * s, Type: "outer"}, backstay.Broken, 2 * s, false, "outer"},
 		{"what it leaves open is filled in", &backstay.Error{Err: fmt.Errorf("x: %w", throttled), NotSent: true}, backstay.Throttled, s, true, "429"},
-		{"also by what it joins", told{inner: []error{errBoom, throttled}}, backstay.Throttled, s, false, "429"},
+		{"but not by what it joins", told{inner: []error{errBoom, throttled}}, backstay.Transient, 0, false, "_OTHER"},
 		{"no class of its own", &backstay.Error{Err: context.Canceled, Type: "gone"}, backstay.Canceled, 0, false, "gone"},
 		{"not sent", fmt.Errorf("x: %w", notSent), backstay.Transient, 0, true, "_OTHER"},
 		{"not sent, each of them", errors.Join(notSent, notSent), backstay.Transient, 0, true, "_OTHER"},

@@ -42,11 +42,21 @@ func newRotation(endpoints []*Endpoint) *rotation {
 
 func (r *rotation) pick(call *backstay.Call) *Endpoint {
 	n := uint64(len(r.order))
-	first := r.turn.Add(1) % n // now: the sum below would pass the largest number
+	first := r.first(call, n)
 	for i := range n {
 		if e := r.order[(first+i)%n]; !call.Tried(e.name) {
 			return e
 		}
 	}
 	return r.order[first]
+}
+
+// first returns where to begin. An attempt that follows another draws: if it
+// took a turn, the next call would begin where the sick endpoint is, and with
+// two endpoints every call would meet it.
+func (r *rotation) first(call *backstay.Call, n uint64) uint64 {
+	if call.Endpoint != "" {
+		return rand.Uint64N(n)
+	}
+	return r.turn.Add(1) % n // now: a sum would pass the largest number
 }

@@ -2,12 +2,14 @@ package loadbalance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"testing"
 
 	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/retry"
 )
 
 // eight are more endpoints than chance orders alike twice: 8! is 40320.
@@ -153,4 +155,33 @@ func count(s []string, v string) (n int) {
 		}
 	}
 	return n
+}
+
+// A retry that took a turn would shift the calls after it: with two endpoints
+// every call would begin at the one that is sick.
+func TestRetriesDoNotShiftTheTurns(t *testing.T) {
+	const calls = 3000
+	for _, n := range []int{2, 3, 5} {
+		var names []string
+		for i := range n {
+			names = append(names, fmt.Sprint("endpoint ", i))
+		}
+		sick := 0
+		policy := backstay.New(retry.New(retry.Config{NoBudget: true}), New(RoundRobin(), names...))
+		do := backstay.Bind(policy, backstay.Op[int, int]{Do: func(_ context.Context, call *backstay.Call, _ int) (int, error) {
+			if call.Endpoint == names[0] {
+				sick++
+				return 0, errors.New("sick")
+			}
+			return 0, nil
+		}})
+		for range calls {
+			if _, err := do(t.Context(), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if want := calls / n; sick < want*9/10 || sick > want*11/10 {
+			t.Errorf("of %d endpoints the sick one was tried by %d of %d calls, want about %d", n, sick, calls, want)
+		}
+	}
 }

@@ -63,7 +63,8 @@ func (c *Call) Watch(o Observer) {
 // spare the making of one.
 func (c *Call) Watched() bool { c.check(); return c.root.shared.watched.Load() }
 
-// Emit tells the observers of the logical call that e happened to c.
+// Emit tells the observers of the logical call that e happened to c. One that
+// panics does not change the call.
 func (c *Call) Emit(e Event) {
 	c.check()
 	s := &c.root.shared
@@ -74,6 +75,11 @@ func (c *Call) Emit(e Event) {
 	observers := s.observers
 	s.mu.Unlock()
 	for _, o := range observers {
-		o.Observe(c, e)
+		c.tell(o, e)
 	}
+}
+
+func (c *Call) tell(o Observer, e Event) {
+	defer func() { _ = recover() }()
+	o.Observe(c, e)
 }

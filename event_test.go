@@ -48,3 +48,16 @@ func TestObserversAreToldOfAllAttempts(t *testing.T) {
 		return next(ctx, call)
 	}))
 }
+
+func TestAnObserverThatPanicsIsContained(t *testing.T) {
+	told := 0
+	err := do(ok, around(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+		call.Watch(observer(func(*backstay.Call, backstay.Event) { panic("observer") }))
+		call.Watch(observer(func(*backstay.Call, backstay.Event) { told++ }))
+		call.Emit(backstay.Event{})
+		return next(ctx, call)
+	}))
+	if err != nil || told != 1 {
+		t.Errorf("Do with an observer that panics = %v, and the next was told %d events; want nil and 1", err, told)
+	}
+}

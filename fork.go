@@ -10,10 +10,10 @@ func (c *Call) Fork() (*Call, error) {
 	c.check()
 	first := !c.forked && !c.sent
 	f := c.child(c.self.fork())
-	if first {
-		return f, nil
-	}
-	if err := f.self.ownRequest(); err != nil {
+	// The copy is made now, even if it may not be sent: a loser whose goroutine
+	// starts late must not read the request of a caller who has it back. Should
+	// that of the first fail, sending it will too, and tell.
+	if err := f.self.ownRequest(); err != nil && !first {
 		f.Discard(err)
 		return nil, err
 	}

@@ -139,6 +139,27 @@ func TestTheFirstForkNeverFails(t *testing.T) {
 	}
 }
 
+// A loser may be sent when the caller has its request back.
+func TestForksDoNotReadTheRequestLate(t *testing.T) {
+	var sent []string
+	var loser func()
+	overlapping := around(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+		slow, _ := call.Fork()
+		fast, _ := call.Fork()
+		loser = func() { slow.Discard(next(ctx, slow)) }
+		err := next(ctx, fast)
+		call.Adopt(fast)
+		return err
+	})
+	req := &note{lines: []string{"r"}}
+	_, _ = backstay.Bind(backstay.New(overlapping), notes(2, 1, &sent))(context.Background(), req)
+	req.lines[0] = "the caller's again"
+	loser()
+	if want := []string{"r", "r"}; !slices.Equal(sent, want) {
+		t.Errorf("two attempts, one after the call, got %q, want %q", sent, want)
+	}
+}
+
 // After Split the attempt that has failed still has the request it was sent
 // with, for those who look at it then.
 func TestSplitKeepsTheAttemptsRequest(t *testing.T) {

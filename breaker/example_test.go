@@ -33,7 +33,7 @@ func Example() {
 	fmt.Println(errors.Is(err, breaker.ErrOpen))
 	// Output:
 	// true
-	// breaker orders: open: connection refused
+	// breaker orders: open
 	// true
 }
 
@@ -53,7 +53,7 @@ func ExampleBreaker_Allow() {
 	fmt.Println(publish("second"))
 	// Output:
 	// connection refused
-	// breaker: open: connection refused
+	// breaker: open
 }
 
 // One endpoint is down. Its breaker opens after three calls, and from then on
@@ -110,7 +110,7 @@ func ExampleByTarget() {
 	}
 	// Output:
 	//  connection refused
-	//  breaker orders: open: connection refused
+	//  breaker orders: open
 	// hello from users <nil>
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -238,13 +240,13 @@ func TestOpenErrorTellsWhenToComeBack(t *testing.T) {
 		pass(s)
 		err := do(t.Context(), b, after(0, nil))
 		e, isOpen := errors.AsType[*breaker.OpenError](err)
-		if !isOpen || !errors.Is(err, breaker.ErrOpen) || !errors.Is(err, errSick) {
-			t.Fatalf("Do() = %v, want an *OpenError that is ErrOpen, and its cause %v", err, errSick)
+		if !isOpen || !errors.Is(err, breaker.ErrOpen) || e.Cause != errSick {
+			t.Fatalf("Do() = %v, want an *OpenError that is ErrOpen, with the cause %v", err, errSick)
 		}
 		if got, want := e.RetryAfter(), cooldown-s; got < want-2 || got > want+2 {
 			t.Errorf("RetryAfter() a second after it opened for %v = %v, want %v", cooldown, got, want)
 		}
-		if got, want := e.Error(), "breaker orders: open: sick"; got != want {
+		if got, want := e.Error(), "breaker orders: open"; got != want {
 			t.Errorf("Error() = %q, want %q", got, want)
 		}
 		if !backstay.NotSent(err) || backstay.TypeOf(err) != "circuit_open" || backstay.Classify(err) != backstay.Transient {
@@ -264,7 +266,8 @@ func TestOpenErrorText(t *testing.T) {
 	}{
 		{breaker.OpenError{State: Open}, "breaker: open"},
 		{breaker.OpenError{State: Closed}, "breaker: recovering"},
-		{breaker.OpenError{State: HalfOpen, Cause: errSick}, "breaker: half_open: sick"},
+		{breaker.OpenError{State: HalfOpen, Cause: errSick}, "breaker: half_open"},
+		{breaker.OpenError{State: HalfOpen, Cause: &backstay.Error{Err: errSick, Type: "reset"}}, "breaker: half_open: reset"},
 		{breaker.OpenError{Name: "orders", State: ForcedOpen}, "breaker orders: forced_open"},
 	} {
 		if got := row.err.Error(); got != row.want {
@@ -273,6 +276,26 @@ func TestOpenErrorText(t *testing.T) {
 		if got := row.err.RetryAfter(); got != 0 {
 			t.Errorf("RetryAfter() of %v = %v, want 0", &row.err, got)
 		}
+	}
+}
+
+// The cause is the failure of another call: it must not be taken for this one's,
+// and may hold what only its caller should see.
+//
+// B-14
+func TestOpenErrorKeepsTheCauseToItself(t *testing.T) {
+	cause := &url.Error{Op: "Get", URL: "http://orders/?token=secret", Err: context.DeadlineExceeded}
+	b := breaker.New(brittle)
+	_ = do(t.Context(), b, after(0, cause))
+	err := do(t.Context(), b, after(0, nil))
+	if e, ok := err.(*breaker.OpenError); !ok || e.Cause != cause {
+		t.Errorf("Do() = %#v, want an *OpenError with the cause %v", err, cause)
+	}
+	if got, want := err.Error(), "breaker orders: open: timeout"; got != want {
+		t.Errorf("Error() = %q, want %q", got, want)
+	}
+	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the rejection by %v is a timeout, want it not to be: nothing was waited for", cause)
 	}
 }
 

@@ -178,7 +178,7 @@ func TestEventsTellOfChangesAndRejections(t *testing.T) {
 	}
 	want := []string{
 		fmt.Sprintf("%d orders closed>open : sick", backstay.EventState),
-		fmt.Sprintf("%d orders > circuit_open: breaker orders: open: sick", backstay.EventReject),
+		fmt.Sprintf("%d orders > circuit_open: breaker orders: open", backstay.EventReject),
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("events = %q, want %q", got, want)

@@ -53,7 +53,9 @@ type OpenError struct {
 	// HalfOpen when there are probes enough under way, or Closed when it lets
 	// only a share of the calls pass, after it has recovered.
 	State State
-	// Cause is that of the Change that opened the breaker, or nil.
+	// Cause is that of the Change that opened the breaker, or nil. It is the
+	// failure of another call, so OpenError does not unwrap to it, and may hold
+	// what only that call's caller should see, such as a URL.
 	Cause error
 
 	until func() time.Duration
@@ -68,7 +70,8 @@ func (e *OpenError) RetryAfter() time.Duration {
 	return max(e.until(), 0)
 }
 
-// Error returns the breaker's name and state, and the cause.
+// Error returns the breaker's name and state, and the type of the cause where
+// it has one.
 func (e *OpenError) Error() string {
 	text := "breaker: " + e.State.String()
 	if e.State == Closed {
@@ -77,17 +80,14 @@ func (e *OpenError) Error() string {
 	if e.Name != "" {
 		text = fmt.Sprintf("breaker %s: %s", e.Name, text[len("breaker: "):])
 	}
-	if e.Cause != nil {
-		text += ": " + e.Cause.Error()
+	if kind := backstay.TypeOf(e.Cause); kind != "" && kind != "_OTHER" {
+		text += ": " + kind
 	}
 	return text
 }
 
 // Is reports whether target is ErrOpen.
 func (e *OpenError) Is(target error) bool { return target == ErrOpen }
-
-// Unwrap returns the cause.
-func (e *OpenError) Unwrap() error { return e.Cause }
 
 // Details tells policies that the call was not sent.
 func (e *OpenError) Details() backstay.Error {

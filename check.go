@@ -3,6 +3,7 @@ package backstay
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 )
 
@@ -52,7 +53,7 @@ func Check(stack ...Middleware) error {
 			faults = append(faults, fmt.Errorf("backstay: middleware %d of the policy is nil: leave it out", i+1))
 			continue
 		}
-		p := part{name: name(m)}
+		p := part{name: name(m), middleware: m}
 		if d, ok := m.(Part); ok {
 			p.Traits = d.Traits()
 		}
@@ -67,14 +68,22 @@ func Check(stack ...Middleware) error {
 }
 
 type part struct {
-	name string
+	name       string
+	middleware Middleware
 	Traits
+}
+
+// is reports whether p and q are one instance.
+func (p part) is(q part) bool {
+	return reflect.TypeOf(p.middleware).Kind() == reflect.Pointer && p.middleware == q.middleware
 }
 
 // clash says why below cannot stand under above, and how to mend it.
 func clash(above, below part) string {
 	a, b := above.name, below.name
 	switch {
+	case above.Judges && below.is(above):
+		return fmt.Sprintf("%s is in the policy twice: it would count each call twice and turn its own probes away; keep one of them, or make another", a)
 	case above.Repeats && below.Repeats:
 		return fmt.Sprintf("%s is above %s: their attempts would multiply; keep one of them", a, b)
 	case above.Forks && below.PerCall:

@@ -85,6 +85,36 @@ func TestCheckAcceptsTheCanonicalOrder(t *testing.T) {
 	}
 }
 
+// The same breaker twice would count each call twice, and a probe of the outer
+// one would be turned away by the inner.
+func TestCheckRefusesAJudgeTwice(t *testing.T) {
+	b, group := breaker.New(breaker.Config{Name: "b"}), breaker.NewGroup(breaker.Config{}, breaker.ByTarget)
+	again := retry.New(retry.Config{})
+	for _, r := range []struct {
+		stack []backstay.Middleware
+		want  string
+	}{
+		{[]backstay.Middleware{b, again, b}, "backstay: breaker(b) is in the policy twice: it would count each call twice and turn its own probes away; keep one of them, or make another"},
+		{[]backstay.Middleware{group, backstay.New(again, group)}, "backstay: breaker(by target) is in the policy twice: it would count each call twice and turn its own probes away; keep one of them, or make another"},
+	} {
+		if err := backstay.Check(r.stack...); err == nil || err.Error() != r.want {
+			t.Errorf("Check(%v) = %v, want %s", r.stack, err, r.want)
+		}
+	}
+	another := breaker.New(breaker.Config{Name: "b"})
+	for _, stack := range [][]backstay.Middleware{{b, again, another}, {incomparable{}, incomparable{}}} {
+		if err := backstay.Check(stack...); err != nil {
+			t.Errorf("Check(%v) = %v, want nil", stack, err)
+		}
+	}
+}
+
+// incomparable judges, and panics where two of it are compared.
+type incomparable struct{ _ func() }
+
+func (incomparable) Wrap(next backstay.Func) backstay.Func { return next }
+func (incomparable) Traits() backstay.Traits               { return backstay.Traits{Judges: true} }
+
 // The real middleware states the traits that the rules are about.
 func TestCheckKnowsTheMiddleware(t *testing.T) {
 	rows := []struct {

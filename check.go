@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 )
 
@@ -23,8 +24,8 @@ type Traits struct {
 	// PerAttempt: works on single attempts, so it must not stand above a
 	// middleware that forks.
 	PerAttempt bool
-	// NeedsEndpoint: reads the Endpoint, so it must not stand above a
-	// middleware that picks.
+	// NeedsEndpoint: reads the Endpoint, so it stands under a middleware that
+	// picks, or one that states no Traits and may.
 	NeedsEndpoint bool
 	// Judges: tells the callee's failures from the caller giving up, so it must
 	// not stand under an attempt's timeout, which would look like the latter.
@@ -55,7 +56,7 @@ func Check(stack ...Middleware) error {
 		}
 		p := part{name: name(m), middleware: m}
 		if d, ok := m.(Part); ok {
-			p.Traits = d.Traits()
+			p.Traits, p.stated = d.Traits(), true
 		}
 		for _, above := range parts {
 			if fault := clash(above, p); fault != "" {
@@ -64,14 +65,23 @@ func Check(stack ...Middleware) error {
 		}
 		parts = append(parts, p)
 	}
+	for i, p := range parts {
+		if p.NeedsEndpoint && !slices.ContainsFunc(parts[:i], part.mayPick) && !slices.ContainsFunc(parts[i:], part.picks) {
+			faults = append(faults, fmt.Errorf("backstay: %s needs a balancer above it, to pick the endpoint; add one, or use breaker.ByTarget", p.name))
+		}
+	}
 	return errors.Join(faults...)
 }
 
 type part struct {
 	name       string
 	middleware Middleware
+	stated     bool // has Traits
 	Traits
 }
+
+func (p part) picks() bool   { return p.Picks }
+func (p part) mayPick() bool { return p.Picks || !p.stated }
 
 // is reports whether p and q are one instance.
 func (p part) is(q part) bool {
@@ -90,12 +100,16 @@ func clash(above, below part) string {
 		return fmt.Sprintf("%s is under %s, which would give every attempt one of its own; move it above", b, a)
 	case above.PerAttempt && below.Forks:
 		return fmt.Sprintf("%s is above %s, where it sees only whole calls; move it under %s", a, b, b)
+	case above.Picks && below.Picks:
+		return fmt.Sprintf("%s is above %s, which would pick another endpoint; keep one of them", a, b)
 	case above.NeedsEndpoint && below.Picks:
 		return fmt.Sprintf("%s is above %s, which has not picked an endpoint yet; move it under %s", a, b, b)
 	case above.Picks && below.Forks:
 		return fmt.Sprintf("%s is above %s, so every attempt would go to one endpoint; move it under %s", a, b, b)
 	case above.AttemptTimeout > 0 && below.Judges:
 		return fmt.Sprintf("%s is above %s, which would take its timeouts for callers giving up; move it under %s", a, b, b)
+	case above.CallTimeout > 0 && below.CallTimeout >= above.CallTimeout:
+		return fmt.Sprintf("%s never fires, for %s above it ends the call by then; leave it out", b, a)
 	case above.CallTimeout > 0 && below.AttemptTimeout >= above.CallTimeout:
 		return fmt.Sprintf("%s never fires, for %s ends the whole call by then; make the attempt's shorter", b, a)
 	case above.Window > 0 && below.AttemptTimeout > 0 && above.Window < 2*below.AttemptTimeout:

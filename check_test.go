@@ -34,6 +34,7 @@ var (
 func TestCheckRefusesWhatCannotWork(t *testing.T) {
 	long := part{"attempt(3s)", backstay.Traits{PerAttempt: true, AttemptTimeout: 3 * time.Second}}
 	equal := part{"attempt(2s)", backstay.Traits{PerAttempt: true, AttemptTimeout: 2 * time.Second}}
+	aDay := part{"timeout(24h)", backstay.Traits{PerCall: true, CallTimeout: 24 * time.Hour}}
 	hasty := part{"hasty", backstay.Traits{Judges: true, Window: 5 * time.Second}}
 	rows := []struct {
 		stack []backstay.Middleware
@@ -45,9 +46,14 @@ func TestCheckRefusesWhatCannotWork(t *testing.T) {
 		{[]backstay.Middleware{aSpan, aRetry}, "backstay: span is above retry, where it sees only whole calls; move it under retry"},
 		{[]backstay.Middleware{aGroup, aBalancer}, "backstay: breakers is above balancer, which has not picked an endpoint yet; move it under balancer"},
 		{[]backstay.Middleware{aBalancer, aHedge}, "backstay: balancer is above hedge, so every attempt would go to one endpoint; move it under hedge"},
-		{[]backstay.Middleware{anAttempt, aGroup}, "backstay: attempt(1s) is above breakers, which would take its timeouts for callers giving up; move it under breakers"},
+		{[]backstay.Middleware{aBalancer, anAttempt, aGroup}, "backstay: attempt(1s) is above breakers, which would take its timeouts for callers giving up; move it under breakers"},
 		{[]backstay.Middleware{aCall, long}, "backstay: attempt(3s) never fires, for timeout(2s) ends the whole call by then; make the attempt's shorter"},
 		{[]backstay.Middleware{aCall, equal}, "backstay: attempt(2s) never fires, for timeout(2s) ends the whole call by then; make the attempt's shorter"},
+		{[]backstay.Middleware{aCall, aCall}, "backstay: timeout(2s) never fires, for timeout(2s) above it ends the call by then; leave it out"},
+		{[]backstay.Middleware{aCall, aDay}, "backstay: timeout(24h) never fires, for timeout(2s) above it ends the call by then; leave it out"},
+		{[]backstay.Middleware{aBalancer, aGroup, aBalancer}, "backstay: balancer is above balancer, which would pick another endpoint; keep one of them\n" +
+			"backstay: breakers is above balancer, which has not picked an endpoint yet; move it under balancer"},
+		{[]backstay.Middleware{aRetry, aGroup, anAttempt}, "backstay: breakers needs a balancer above it, to pick the endpoint; add one, or use breaker.ByTarget"},
 		{[]backstay.Middleware{hasty, long}, "backstay: hasty judges over 5s, less than two attempts of attempt(3s); make the window at least 6s"},
 		{[]backstay.Middleware{nil, backstay.MiddlewareFunc(nil)}, "backstay: middleware 1 of the policy is nil: leave it out\nbackstay: middleware 2 of the policy is nil: leave it out"},
 		{
@@ -77,8 +83,16 @@ func TestCheckAcceptsTheCanonicalOrder(t *testing.T) {
 	if err := backstay.Check(aKeys, aCall, aRetry, aHedge, aBalancer, aGroup, anAttempt, aSpan); err != nil {
 		t.Errorf("Check(canonical order) = %v, want nil", err)
 	}
-	if err := backstay.Check(aCall, aCall, anAttempt, anAttempt); err != nil {
-		t.Errorf("Check(two of each timeout) = %v, want nil: the sooner holds", err)
+	stricter := part{"timeout(1500ms)", backstay.Traits{PerCall: true, CallTimeout: 1500 * time.Millisecond}}
+	if err := backstay.Check(aCall, stricter); err != nil {
+		t.Errorf("Check(a limit under a longer one) = %v, want nil: each can fire", err)
+	}
+	if err := backstay.Check(timeout.Attempt(time.Second), timeout.WholeAttempt(time.Minute)); err != nil {
+		t.Errorf("Check(a limit of the answer and one of the body) = %v, want nil", err)
+	}
+	picks := backstay.MiddlewareFunc(func(next backstay.Func) backstay.Func { return next })
+	if err := backstay.Check(picks, aGroup); err != nil {
+		t.Errorf("Check(func, by endpoint) = %v, want nil: a function may pick", err)
 	}
 	if err := backstay.Check(); err != nil {
 		t.Errorf("Check() = %v, want nil", err)

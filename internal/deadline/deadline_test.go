@@ -160,10 +160,12 @@ func TestDerivedContextsCostNoGoroutine(t *testing.T) {
 		for range 100 {
 			_, cancel := context.WithCancel(c)
 			defer cancel()
+			_, cancel = context.WithCancel(context.WithValue(c, key{}, "between"))
+			defer cancel()
 			defer context.AfterFunc(c, func() {})()
 		}
 		if got := runtime.NumGoroutine() - before; got > 2 {
-			t.Errorf("100 contexts derived from a %s: %d goroutines, want 0", kind, got)
+			t.Errorf("200 contexts derived from a %s: %d goroutines, want 0", kind, got)
 		}
 		c.Finish()
 	}

@@ -8,62 +8,49 @@ import (
 
 // A Stoppable is a Context whose deadline can be called off: it lives on
 // without one until it is finished. Its timer runs from the beginning.
+//
+// The context in it is one of the standard library, so contexts derived from a
+// Stoppable attach to that one without a goroutine, even with a WithValue in
+// between, as those of net/http have.
 type Stoppable struct {
-	context.Context // ends when the Stoppable does, and knows the cause
-	parent          context.Context
+	context.Context // a child of end
+	end             end
 	at              time.Time
-	cause           error
-	cancel          context.CancelCauseFunc
+	cancel          context.CancelFunc // of Context
 	timer           *time.Timer
-	done            chan struct{}
-	unwatch         func() bool // has nobody close done
 	stopped         atomic.Bool
 }
 
 // NewStoppable returns a child of parent that ends like that of New, unless
 // Stop is called before.
 func NewStoppable(parent context.Context, at time.Time, cause error) *Stoppable {
-	s := &Stoppable{parent: parent, at: at, cause: cause, done: make(chan struct{})}
-	s.Context, s.cancel = context.WithCancelCause(parent)
-	s.unwatch = context.AfterFunc(s.Context, func() { close(s.done) })
-	s.timer = time.AfterFunc(time.Until(at), func() { s.cancel(s.cause) })
+	s := &Stoppable{at: at, end: end{Context: parent, cause: cause}}
+	s.Context, s.cancel = context.WithCancel(&s.end)
+	s.timer = time.AfterFunc(time.Until(at), s.end.expire)
 	return s
 }
-
-// Done has a channel of its own. Contexts derived from s would attach to one of
-// the standard library's Context, pass by s, and say context.Canceled after the
-// deadline; so they ask AfterFunc.
-func (s *Stoppable) Done() <-chan struct{} { return s.done }
-
-// AfterFunc is how the contexts derived from s hear of its end without a
-// goroutine each.
-func (s *Stoppable) AfterFunc(f func()) (stop func() bool) { return context.AfterFunc(s.Context, f) }
 
 // Deadline returns the deadline, or the parent's if that is sooner or the only
 // one left after Stop.
 func (s *Stoppable) Deadline() (time.Time, bool) {
-	if d, ok := s.parent.Deadline(); s.stopped.Load() || ok && d.Before(s.at) {
+	if d, ok := s.Context.Deadline(); s.stopped.Load() || ok && d.Before(s.at) {
 		return d, ok
 	}
 	return s.at, true
 }
 
 // Err returns context.DeadlineExceeded after the deadline. It is never ahead of
-// Done, which a goroutine closes that is on its way by then.
+// Done, which a goroutine closes that is on its way by then, nor behind the
+// parent's.
 func (s *Stoppable) Err() error {
-	err := s.Context.Err()
-	if err == nil {
-		return nil
+	if s.end.Err() != nil {
+		<-s.Done()
 	}
-	<-s.done
-	if s.Expired() {
-		return context.DeadlineExceeded
-	}
-	return err
+	return s.Context.Err()
 }
 
 // Expired reports whether the context ended because its own deadline passed.
-func (s *Stoppable) Expired() bool { return context.Cause(s.Context) == s.cause }
+func (s *Stoppable) Expired() bool { return s.Err() != nil && context.Cause(s.Context) == s.end.cause }
 
 // Stop calls the deadline off and reports whether it was in time. If not, the
 // context has ended or is about to.
@@ -78,9 +65,65 @@ func (s *Stoppable) Stop() bool {
 // Finish ends the context and releases its timer.
 func (s *Stoppable) Finish() {
 	s.timer.Stop()
-	alone := s.unwatch()
-	s.cancel(nil)
-	if alone {
-		close(s.done)
+	s.cancel()
+}
+
+// An end is between a Stoppable's context and its parent. A context that the
+// standard library cancels says so; as a child of an end it says what the end
+// does, which after the deadline is DeadlineExceeded.
+type end struct {
+	context.Context // the parent
+	cause           error
+	tell            func()       // ends the child
+	first           atomic.Int32 // what came first
+	expired         context.Context
+}
+
+// What comes first: expired may be read once it is the deadline.
+const (
+	parentEnded int32 = iota + 1
+	deadlinePassed
+)
+
+func (e *end) expire() {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(e.cause)
+	e.expired = ctx
+	if e.first.CompareAndSwap(0, deadlinePassed) {
+		e.tell()
 	}
+}
+
+// never makes an end a type of its own to the standard library, which looks for
+// a context of its kind with the same channel, and calls AfterFunc if there is
+// none.
+var never = make(chan struct{})
+
+func (e *end) Done() <-chan struct{} { return never }
+
+// AfterFunc is called once, for the child.
+func (e *end) AfterFunc(f func()) (stop func() bool) {
+	e.tell = f
+	return context.AfterFunc(e.Context, func() {
+		e.first.CompareAndSwap(0, parentEnded)
+		f()
+	})
+}
+
+func (e *end) Err() error {
+	if e.first.Load() == deadlinePassed {
+		return context.DeadlineExceeded
+	}
+	return e.Context.Err()
+}
+
+// Value tells context.Cause the cause, which it looks for in the context that
+// it is given here.
+func (e *end) Value(key any) any {
+	if e.first.Load() == deadlinePassed {
+		if v := e.expired.Value(key); v != nil {
+			return v
+		}
+	}
+	return e.Context.Value(key)
 }

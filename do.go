@@ -18,13 +18,16 @@ import (
 // of an *http.Response and an io.ReadCloser may be read afterwards, and the
 // call lasts until they are closed.
 //
-// HTTP statuses mean nothing to Do; package httpcall knows them.
+// HTTP statuses mean nothing to Do; package httpcall knows them. A function
+// that needs the endpoint or the key is bound with Bind, whose Do is given the
+// Call.
 func Do[T any](ctx context.Context, p *Policy, op string, fn func(context.Context) (T, error)) (T, error) {
 	return doBinding[T]().call(ctx, p, op, fn)
 }
 
 // Wrap gives fn the policy once and keeps its signature. See Do for what fn may
-// return.
+// return. A function that needs the endpoint or the key is bound with Bind,
+// whose Do is given the Call.
 //
 // Where Req is *http.Request, each attempt gets a copy with a header and a body
 // of its own, and one that is not safe to send twice is not: a POST without an

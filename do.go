@@ -94,7 +94,7 @@ func closing[Req, Resp any]() (op Op[Req, Resp]) {
 	case *Op[Req, io.ReadCloser]:
 		o.beside = true
 		o.Discard = func(r io.ReadCloser) {
-			if !isNil(r) {
+			if !nilBody(r) {
 				r.Close()
 			}
 		}
@@ -109,9 +109,9 @@ func closing[Req, Resp any]() (op Op[Req, Resp]) {
 	return op
 }
 
-// isNil reports whether r is nil or a nil pointer, such as the *os.File beside
+// nilBody reports whether r is nil or a nil pointer, such as the *os.File beside
 // an error of os.Open.
-func isNil(r io.ReadCloser) bool {
+func nilBody(r io.ReadCloser) bool {
 	v := reflect.ValueOf(r)
 	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }

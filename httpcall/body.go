@@ -134,6 +134,7 @@ type requestBody struct {
 	mu      sync.Mutex
 	closed  bool
 	reading bool
+	failed  error         // what a Read has returned while it was not closed
 	gone    chan struct{} // closed when closed and not reading
 }
 
@@ -160,7 +161,9 @@ func (b *requestBody) send() error {
 
 func (b *requestBody) Read(p []byte) (int, error) {
 	if b.own != nil {
-		return b.own.Read(p)
+		n, err := b.own.Read(p)
+		b.note(err)
+		return n, err
 	}
 	if !b.enter() {
 		return 0, http.ErrBodyReadAfterClose
@@ -170,8 +173,28 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	n, err := b.src.original.Read(p)
-	b.keep(p[:n])
+	b.keep(p[:n], err)
+	b.note(err)
 	return n, err
+}
+
+// note remembers an error of a Read that is the body's own doing: not the end,
+// and not what comes of closing it meanwhile.
+func (b *requestBody) note(err error) {
+	if err == nil || err == io.EOF {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed && b.failed == nil {
+		b.failed = err
+	}
+}
+
+func (b *requestBody) fault() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failed
 }
 
 // replay reads what an earlier attempt has read.
@@ -184,12 +207,17 @@ func (b *requestBody) replay(p []byte) int {
 }
 
 // keep copies what was read for later attempts, as long as it is not too much.
-func (b *requestBody) keep(p []byte) {
+// After an error nobody knows whether what comes next is the rest: some readers
+// then say that they are at the end.
+func (b *requestBody) keep(p []byte, err error) {
 	s := b.src
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case len(p) == 0 || s.spent:
+	case s.spent:
+	case err != nil && err != io.EOF:
+		s.spent, s.copied = true, nil
+	case len(p) == 0:
 	case int64(len(s.copied)+len(p)) > s.limit:
 		s.spent, s.copied = true, nil
 	default:

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/textproto"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -17,14 +19,17 @@ import (
 )
 
 // explain returns err, the end of an attempt that got no response, with what it
-// means for policy.
-func explain(ctx context.Context, p *progress, err error) error {
-	e := classify(err, p.connected.Load())
-	e.NotSent = e.NotSent || p.notSent()
-	e.Err = redact(err)
-	if ctx.Err() != nil {
-		e = &backstay.Error{Err: withContext(ctx, e.Err), NotSent: e.NotSent}
+// means for policy. fault is what reading the request body failed with.
+func explain(ctx context.Context, p *progress, fault, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return &backstay.Error{Err: withContext(ctx, redact(err)), NotSent: p.notSent()}
+	case fault != nil && errors.Is(err, fault), begins(err, wrongLength):
+		return &backstay.Error{Err: redact(err), Class: backstay.Permanent, Type: "request_body"}
 	}
+	e := classify(err, p.connected.Load())
+	e.NotSent = e.NotSent && fault == nil || p.notSent()
+	e.Err = redact(err)
 	return e
 }
 
@@ -34,66 +39,80 @@ func explain(ctx context.Context, p *progress, err error) error {
 func classify(err error, connected bool) *backstay.Error {
 	var (
 		dns  *net.DNSError
+		addr *net.AddrError
 		op   *net.OpError
-		text = textOf(err)
 	)
 	switch {
+	case isCutHeader(err):
+		return &backstay.Error{Class: backstay.Transient, Type: "connection_reset"}
+	case begins(err, malformedResponse):
+		return &backstay.Error{Class: backstay.Broken}
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return &backstay.Error{Class: backstay.Broken, NotSent: !connected, Type: "dns_not_found"}
 	case errors.As(err, &dns):
 		return &backstay.Error{Class: backstay.Transient, NotSent: !connected, Type: kind(err)}
-	case isTLS(err, text, connected):
+	case isTLS(err, connected):
 		return &backstay.Error{Class: backstay.Broken, Type: "tls"}
-	case containsAny(text, malformedRequest):
+	case !connected && (malformedRequest.MatchString(err.Error()) || errors.As(err, &addr) && addr.Err == "invalid port"):
 		return &backstay.Error{Class: backstay.Permanent, NotSent: true}
 	case errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect" || strings.HasPrefix(op.Op, "socks")):
 		return &backstay.Error{Class: backstay.Transient, NotSent: !connected, Type: kind(err)}
-	case containsAny(text, unprocessed):
+	case unprocessed.MatchString(err.Error()):
 		return &backstay.Error{Class: backstay.Transient, NotSent: true, Type: "connection_reset"}
-	case isCutHeader(text):
-		return &backstay.Error{Class: backstay.Transient, Type: "connection_reset"}
-	case containsAny(text, malformedResponse):
-		return &backstay.Error{Class: backstay.Broken}
 	}
 	return &backstay.Error{Class: backstay.Transient, Type: kind(err)}
 }
 
-// What the errors without a type say: of requests that net/http refuses to
-// send, of HTTP/2 streams that the server has not looked at, and of responses
-// that it cannot make sense of.
+// What the errors without a type say that prove that nothing was done: of
+// requests that net/http refuses to send, and of HTTP/2 streams that the server
+// has not looked at. These must be the whole of the error, from its beginning:
+// further on, and in errors that wrap others, there may be what the server has
+// written.
 var (
-	malformedRequest = []string{
-		"unsupported protocol scheme", "no Host in request URL", "nil Request.URL", "invalid Host header", "invalid port",
-		"net/http: invalid method", "net/http: invalid header field", "net/http: invalid trailer field",
-	}
-	unprocessed       = []string{"REFUSED_STREAM", "graceful shutdown GOAWAY", "Transport received GOAWAY"}
-	malformedResponse = []string{"malformed", "bad Content-Length", "unsupported transfer encoding", "response headers exceeded"}
+	malformedRequest = regexp.MustCompile(`^(unsupported protocol scheme "|http: no Host in request URL$|http: nil Request\.URL$|http: invalid Host header$` +
+		`|net/http: invalid (method "|header field |trailer field ))`)
+	unprocessed = regexp.MustCompile(`^(http2: Transport: cannot retry err \[)?` +
+		`(stream error: stream ID \d+; REFUSED_STREAM|http2: Transport received (Server's graceful shutdown GOAWAY|GOAWAY from server ErrCode:))`)
 )
 
-func containsAny(text string, parts []string) bool {
-	return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(text, p) })
+// How the errors without a type begin that tell of responses that net/http
+// cannot make sense of, and of request bodies that are not as long as the
+// request says.
+var (
+	malformedResponse = []string{
+		"malformed HTTP ", "malformed MIME header", "malformed response from server",
+		"bad Content-Length ", "invalid empty Content-Length ", "http: message cannot contain multiple Content-Length headers",
+		"unsupported transfer encoding: ", "too many transfer encodings: ",
+		"net/http: server response headers exceeded ", "http2: response header list larger than advertised limit",
+	}
+	wrongLength = []string{"http: ContentLength=", "http: Request.ContentLength=", "http2: request body larger than specified content length"}
+)
+
+// begins reports whether err, or one that it wraps, begins with one of the
+// texts.
+func begins(err error, texts []string) bool {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if text := err.Error(); slices.ContainsFunc(texts, func(t string) bool { return strings.HasPrefix(text, t) }) {
+			return true
+		}
+	}
+	return false
 }
 
-// isCutHeader reports whether the text tells of a header line without a colon.
+// isCutHeader reports whether err tells of a header line without a colon.
 // net/http parses what there is of a line before it looks why there is no more,
 // so this is how it tells of a connection that broke within a header.
-func isCutHeader(text string) bool {
-	_, line, found := strings.Cut(text, "malformed MIME header line: ")
-	return found && !strings.Contains(line, ":") || strings.Contains(text, "malformed MIME header: missing colon")
-}
-
-// textOf returns the text of err without a URL, which may say anything.
-func textOf(err error) string {
-	if u, ok := errors.AsType[*url.Error](err); ok && u.Err != nil {
-		return textOf(u.Err)
-	}
-	return err.Error()
+func isCutHeader(err error) bool {
+	e, _ := errors.AsType[textproto.ProtocolError](err)
+	line, found := strings.CutPrefix(string(e), "malformed MIME header line: ")
+	return found && !strings.Contains(line, ":") || strings.HasPrefix(string(e), "malformed MIME header: missing colon")
 }
 
 // isTLS reports whether the two ends cannot agree on TLS, which another attempt
 // will not mend. A handshake that took too long or was cut is not meant.
-func isTLS(err error, text string, connected bool) bool {
+func isTLS(err error, connected bool) bool {
 	var (
+		op        *net.OpError
 		verify    *tls.CertificateVerificationError
 		record    tls.RecordHeaderError
 		alert     tls.AlertError
@@ -103,7 +122,7 @@ func isTLS(err error, text string, connected bool) bool {
 	)
 	return errors.As(err, &verify) || errors.As(err, &record) || errors.As(err, &alert) ||
 		errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &invalid) ||
-		strings.Contains(text, "remote error: tls:") || strings.HasPrefix(text, "tls: ") && !connected
+		errors.As(err, &op) && op.Op == "remote error" || begins(err, []string{"remote error: tls: "}) || begins(err, []string{"tls: "}) && !connected
 }
 
 // kind returns the error type, for spans, of an error of the network.

@@ -154,6 +154,15 @@ func h2GoAway(processed bool, code uint32) func(*h2conn) {
 	}
 }
 
+// h2GoAwayWith says that the stream may have been looked at, with a text for the
+// log, and closes.
+func h2GoAwayWith(text string) func(*h2conn) {
+	return func(c *h2conn) {
+		c.frame(frameGoAway, 0, 0, word(c.stream)+word(internalError)+text)
+		c.Close()
+	}
+}
+
 // baseH2 returns a transport that speaks HTTP/2 without TLS.
 func baseH2(t testing.TB) *http.Transport {
 	rt := base(t)

@@ -362,6 +362,12 @@ var conditions = []condition{
 	{name: "malformed status", steps: []step{raw("HTTP/1.1 2OO OK\r\n\r\n")}, retried: never, class: backstay.Broken},
 	{name: "malformed length", steps: []step{raw("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n")}, retried: never, class: backstay.Broken},
 	{name: "unknown transfer encoding", steps: []step{raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: zip\r\n\r\n")}, retried: never, class: backstay.Broken},
+	{name: "malformed header with a text of net/http", steps: []step{raw("HTTP/1.1 200 OK\r\n: no Host in request URL\r\n\r\n")}, body: "body", retried: never, class: backstay.Broken},
+	{name: "malformed response with a text of HTTP/2", steps: []step{raw("REFUSED_STREAM\r\n\r\n")}, body: "body", retried: never, class: backstay.Broken},
+	{name: "transfer encoding REFUSED_STREAM", steps: []step{raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: REFUSED_STREAM\r\n\r\n")}, body: "body", retried: never, class: backstay.Broken},
+	{name: "transfer encoding GOAWAY", steps: []step{raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: Transport received GOAWAY\r\n\r\n")}, body: "body", retried: never, class: backstay.Broken},
+	{name: "length invalid port", steps: []step{raw("HTTP/1.1 200 OK\r\nContent-Length: invalid port\r\n\r\n")}, body: "body", retried: never, class: backstay.Broken},
+	{name: "h2 GOAWAY, maybe processed, that says otherwise", h2: []func(*h2conn){h2GoAwayWith("graceful shutdown GOAWAY; REFUSED_STREAM")}, body: "body", retried: repeatable, class: backstay.Transient},
 	{name: "too many headers", steps: []step{status(200, "Long: "+strings.Repeat("x", 9000))}, base: func(b *http.Transport) { b.MaxResponseHeaderBytes = 100 }, retried: never, class: backstay.Broken},
 	{name: "bad scheme", url: "gopher://orders.example", retried: never, class: backstay.Permanent, notSent: true},
 	{name: "no host", url: "http:///path", retried: never, class: backstay.Permanent, notSent: true},
@@ -702,6 +708,25 @@ func TestTextOfURLIsNotTakenForTheFailure(t *testing.T) {
 	rt.RoundTrip(request(t, http.MethodGet, "http://orders.example", ""))
 	if backstay.Classify(last.err) != backstay.Transient || backstay.NotSent(last.err) {
 		t.Errorf("EOF under a curious URL is %v, NotSent %v, want transient, false", backstay.Classify(last.err), backstay.NotSent(last.err))
+	}
+}
+
+// H-9, H-10: what a wrapper of errors says may quote the server.
+func TestTextWithinAnErrorIsNoProof(t *testing.T) {
+	for _, text := range []string{
+		"gateway: stream error: stream ID 1; REFUSED_STREAM; received from peer",
+		"gateway: http2: Transport received Server's graceful shutdown GOAWAY",
+		"gateway: http: no Host in request URL",
+		"gateway: invalid port",
+	} {
+		for _, err := range []error{errors.New(text), &url.Error{Op: "Post", URL: "http://other.example", Err: errors.New(strings.TrimPrefix(text, "gateway: "))}} {
+			var last spy
+			rt := httpcall.NewTransport(backstay.New(&last), httpcall.Config{Base: broken{err: err}})
+			rt.RoundTrip(request(t, http.MethodPost, "http://orders.example", ""))
+			if backstay.NotSent(last.err) {
+				t.Errorf("%v: NotSent, want not", err)
+			}
+		}
 	}
 }
 

@@ -187,7 +187,7 @@ func (t *Transport) do(ctx context.Context, call *backstay.Call, req *http.Reque
 		if resp != nil && resp.Body != nil {
 			resp.Body.Close()
 		}
-		return nil, explain(ctx, &p, err)
+		return nil, explain(ctx, &p, fault(req), err)
 	case resp == nil:
 		return nil, &backstay.Error{Class: backstay.Permanent, Err: fmt.Errorf("httpcall: the Base, a %T, returned no error and no response", t.base)}
 	case resp.Body == nil:
@@ -203,12 +203,23 @@ func (t *Transport) do(ctx context.Context, call *backstay.Call, req *http.Reque
 func send(req *http.Request) error {
 	b, ok := req.Body.(*requestBody)
 	if !ok {
+		if req.Body != nil && req.Body != http.NoBody { // a middleware's
+			req.Body = &requestBody{own: req.Body, gone: make(chan struct{})}
+		}
 		return nil
 	}
 	if b.src.original == http.NoBody {
 		req.Body = http.NoBody // of a CONNECT, which net/http must see
 	}
 	return b.send()
+}
+
+// fault returns what reading the body of req, which was sent, failed with.
+func fault(req *http.Request) error {
+	if b, ok := req.Body.(*requestBody); ok {
+		return b.fault()
+	}
+	return nil
 }
 
 // CloseIdleConnections closes the connections that no request is using.

@@ -50,7 +50,7 @@ func Check(stack ...Middleware) error {
 	var faults []error
 	parts := make([]part, 0, len(stack))
 	for i, m := range flatten(nil, stack) {
-		if f, ok := m.(MiddlewareFunc); m == nil || ok && f == nil {
+		if missing(m) {
 			faults = append(faults, fmt.Errorf("backstay: middleware %d of the policy is nil: leave it out", i+1))
 			continue
 		}
@@ -71,6 +71,12 @@ func Check(stack ...Middleware) error {
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// missing reports whether m is nil, or holds a nil pointer or function.
+func missing(m Middleware) bool {
+	v := reflect.ValueOf(m)
+	return m == nil || (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil()
 }
 
 type part struct {

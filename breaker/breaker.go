@@ -59,6 +59,9 @@ func (b *Breaker) State() State { return b.now.Load().state }
 
 // Wrap returns next behind the breaker.
 func (b *Breaker) Wrap(next backstay.Func) backstay.Func {
+	if b == nil || b.now.Load() == nil {
+		panic("breaker: this Breaker was not made with New; breaker.New(breaker.Config{}) makes one")
+	}
 	return func(ctx context.Context, call *backstay.Call) error { return b.run(ctx, call, next) }
 }
 

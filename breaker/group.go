@@ -41,7 +41,7 @@ func By(name string, f func(ctx context.Context, call *backstay.Call) string) Ke
 const maxBreakers = 4096
 
 // A Group is a breaker for each key, made when first needed. It is a
-// backstay.Middleware and safe for concurrent use.
+// backstay.Middleware and safe for concurrent use; make it with NewGroup.
 //
 // It holds 4096 breakers at most. Keys beyond that share one, named "_OTHER",
 // until breakers that are closed and idle have made room. One is idle when no
@@ -100,13 +100,14 @@ func (g *Group) String() string {
 // Traits states that the breakers judge, over which window, and whether they
 // need a balancer above.
 func (g *Group) Traits() backstay.Traits {
-	t := g.beyond.Traits()
-	t.NeedsEndpoint = g.key.endpoint
-	return t
+	return backstay.Traits{Judges: true, Window: g.cfg.defaults().Window, NeedsEndpoint: g.key.endpoint}
 }
 
 // Wrap returns next behind the breaker of each call's key.
 func (g *Group) Wrap(next backstay.Func) backstay.Func {
+	if g == nil || g.key.of == nil {
+		panic("breaker: this Group was not made with NewGroup; breaker.NewGroup(breaker.Config{}, breaker.ByTarget) makes one")
+	}
 	return func(ctx context.Context, call *backstay.Call) error {
 		return g.Breaker(g.key.of(ctx, call)).run(ctx, call, next)
 	}

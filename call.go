@@ -139,8 +139,13 @@ func (c *Call) BeganAt(now time.Time) {
 }
 
 // Waited is for a middleware that lets time pass before it calls next, as a
-// limiter does: it has Began read the clock anew.
-func (c *Call) Waited() { c.check(); c.began = 0 }
+// limiter does: the call begins now for those that have not asked before.
+func (c *Call) Waited() {
+	c.check()
+	if c.began != 0 {
+		c.began = clock.Now()
+	}
+}
 
 // Ended returns the reading of the clock with which the call had its answer.
 // The clock is read by the first to ask after next has returned, and the

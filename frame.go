@@ -14,6 +14,7 @@ type frame[Req, Resp any] struct {
 	copy    Req               // this attempt's own, if own
 	resp    Resp
 	failure error // what Check said of resp
+	lost    error // why there can be no copy
 	own     bool
 	has     bool // resp is set
 	failed  bool // resp came beside an error
@@ -60,17 +61,16 @@ func (f *frame[Req, Resp]) again() {
 	}
 }
 
-// ownRequest makes the request one of the call's own, once.
+// ownRequest makes the request one of the call's own, once. Where that fails
+// for a middleware that had to write something, it fails for the call: the next
+// copy might succeed, and be sent without.
 func (f *frame[Req, Resp]) ownRequest() error {
-	if f.own || f.binding.op.Copy == nil {
-		return nil
+	if f.own || f.binding.op.Copy == nil || f.lost != nil {
+		return f.lost
 	}
-	req, err := f.binding.op.Copy(f.req)
-	if err != nil {
-		return err
-	}
-	f.copy, f.own = req, true
-	return nil
+	f.copy, f.lost = f.binding.op.Copy(f.req)
+	f.own = f.lost == nil
+	return f.lost
 }
 
 // disown makes what the call has changed in its request so far the original of
@@ -146,7 +146,7 @@ func (f *frame[Req, Resp]) abandon() {
 func (f *frame[Req, Resp]) fork() *Call {
 	f.disown()
 	k := f.fresh()
-	k.req = f.req
+	k.req, k.lost = f.req, f.lost
 	return &k.Call
 }
 
@@ -210,7 +210,7 @@ func (f *frame[Req, Resp]) dropResult() {
 // clear forgets the request and the result.
 func (f *frame[Req, Resp]) clear() {
 	var none Req
-	f.req = none
+	f.req, f.lost = none, nil
 	if f.own {
 		f.dropCopy()
 	}

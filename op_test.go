@@ -2,12 +2,14 @@ package backstay_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"testing"
 
 	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/retry"
 )
 
 // inside calls fn as a Resp under a policy of look, after fn has returned.
@@ -157,5 +159,34 @@ func TestBindAndWrapNeedAFunction(t *testing.T) {
 			}()
 			build()
 		}()
+	}
+}
+
+// A middleware that finds no request to write to leaves out a key or a header
+// that the call must not go without.
+func TestARequestThatCannotBeCopiedOnceIsNotSent(t *testing.T) {
+	for name, stack := range map[string][]backstay.Middleware{"alone": nil, "above forks": {splitting(2)}, "above retry": {retry.New(retry.Config{})}} {
+		copies, sends := 0, 0
+		writing := around(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+			if _, ok := backstay.Request[*int](call); ok {
+				t.Errorf("%s: Request = _, true with a Copy that fails, want false", name)
+			}
+			return next(ctx, call)
+		})
+		do := backstay.Bind(backstay.New(append([]backstay.Middleware{writing}, stack...)...), backstay.Op[*int, int]{
+			Copy: func(n *int) (*int, error) {
+				if copies++; copies == 1 {
+					return nil, errBoom
+				}
+				return n, nil
+			},
+			Do: func(context.Context, *backstay.Call, *int) (int, error) {
+				sends++
+				return 0, nil
+			},
+		})
+		if _, err := do(context.Background(), new(int)); !errors.Is(err, errBoom) || sends != 0 {
+			t.Errorf("%s: the call ended with %v after %d sends, want %v and none", name, err, sends, errBoom)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/internal/httpreq"
 )
 
 // Config describes Keys. The zero value is fit for production.
@@ -122,7 +123,7 @@ func (k *keys) attach(ctx context.Context, call *backstay.Call) error {
 // keep makes what the caller's header says the key of the call.
 func keep(call *backstay.Call, given []string) {
 	if call.IdempotencyKey == "" && len(given) > 0 {
-		call.IdempotencyKey = given[0]
+		call.IdempotencyKey = httpreq.Plain(given[0])
 	}
 }
 

@@ -1,6 +1,10 @@
 package idempotency
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/backstay-go/backstay/internal/httpreq"
+)
 
 // Quote returns the key as the String of a structured field: RFC 9651, section
 // 4.1.6. It fails with ErrBadKey for characters other than printable ASCII.
@@ -15,31 +19,11 @@ func Quote(key string) (string, error) {
 // RFC 9651, section 4.2.5. It fails with ErrBadKey for everything else, a
 // String with parameters too, since the header defines none.
 func Unquote(value string) (string, error) {
-	in, ok := strings.CutPrefix(strings.Trim(value, " "), `"`)
-	if !ok {
-		return "", bad("it is not in quotes")
+	key, fault := httpreq.Unquote(value)
+	if fault != "" {
+		return "", bad("%s", fault)
 	}
-	var key strings.Builder
-	for i := 0; i < len(in); i++ {
-		c := in[i]
-		switch {
-		case c == '"':
-			if i+1 < len(in) {
-				return "", bad("there is something after the closing quote")
-			}
-			return key.String(), nil
-		case c == '\\':
-			i++
-			if i == len(in) || in[i] != '"' && in[i] != '\\' {
-				return "", bad(`a backslash is not followed by " or \`)
-			}
-			c = in[i]
-		case !isPrintable(c):
-			return "", bad("byte %d is not printable ASCII", i+1)
-		}
-		key.WriteByte(c)
-	}
-	return "", bad("there is no closing quote")
+	return key, nil
 }
 
 var escape = strings.NewReplacer(`"`, `\"`, `\`, `\\`)

@@ -22,12 +22,24 @@ func Harmless(r *http.Request) bool {
 	return false
 }
 
-// Key returns the idempotency key in the header of r, as it stands there.
+// Key returns the idempotency key in the header of r, without the quotes of the
+// standard.
 func Key(r *http.Request) string {
-	if k := r.Header.Get("Idempotency-Key"); k != "" {
-		return k
+	for _, name := range [...]string{"Idempotency-Key", "X-Idempotency-Key"} {
+		if v := r.Header.Get(name); v != "" {
+			return Plain(v)
+		}
 	}
-	return r.Header.Get("X-Idempotency-Key")
+	return ""
+}
+
+// Plain returns the key that a header's value means: what is in the quotes, or
+// the value as it is where the provider wants none.
+func Plain(value string) string {
+	if key, fault := Unquote(value); fault == "" {
+		return key
+	}
+	return value
 }
 
 // Copy returns a copy of r with a URL and a header of its own, which is never

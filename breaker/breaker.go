@@ -57,6 +57,11 @@ func (b *Breaker) Name() string { return b.cfg.Name }
 // breaker whose cooldown is over is open until a call comes.
 func (b *Breaker) State() State { return b.now.Load().state }
 
+// Blocks reports whether the breaker would turn a call away now. Unlike State it
+// knows when a cooldown is over: a balancer that passes over an endpoint whose
+// breaker blocks comes back to it with the call that tries it.
+func (b *Breaker) Blocks() bool { return b.now.Load().blocks() }
+
 // Wrap returns next behind the breaker.
 func (b *Breaker) Wrap(next backstay.Func) backstay.Func {
 	if b == nil || b.now.Load() == nil {

@@ -135,6 +135,13 @@ func (g *Group) State(key string) State {
 	return Closed
 }
 
+// Blocks reports whether a key's breaker would turn a call away now. It makes
+// none.
+func (g *Group) Blocks(key string) bool {
+	v, ok := g.m.Load(key)
+	return ok && v.(*member).Blocks()
+}
+
 // All returns the breakers and their keys, in no order.
 func (g *Group) All() iter.Seq2[string, *Breaker] {
 	return func(yield func(string, *Breaker) bool) {

@@ -3,7 +3,6 @@ package breaker
 import (
 	"context"
 	"errors"
-	"reflect"
 	"time"
 
 	"github.com/backstay-go/backstay"
@@ -56,16 +55,11 @@ func (b *Breaker) enough(ctx context.Context) time.Duration {
 	return long
 }
 
-// limitOf returns the Limit of a *timeout.Error, or 0. Package timeout is not
+// limitOf returns how long a *timeout.Error allowed, or 0. Package timeout is not
 // imported, so that a breaker comes without it.
 func limitOf(cause error) time.Duration {
-	if d, ok := cause.(backstay.Detailer); !ok || d.Details().Type != "timeout" {
-		return 0
-	}
-	if v := reflect.Indirect(reflect.ValueOf(cause)); v.Kind() == reflect.Struct {
-		if limit := v.FieldByName("Limit"); limit.CanInt() {
-			return time.Duration(limit.Int())
-		}
+	if t, ok := cause.(interface{ Allowed() time.Duration }); ok {
+		return t.Allowed()
 	}
 	return 0
 }

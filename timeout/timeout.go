@@ -174,6 +174,9 @@ func (e *Error) Unwrap() error { return e.Err }
 // Is reports whether target is context.DeadlineExceeded.
 func (e *Error) Is(target error) bool { return target == context.DeadlineExceeded }
 
+// Allowed returns Limit, for those that match it without this package.
+func (e *Error) Allowed() time.Duration { return e.Limit }
+
 // Timeout returns true, as net.Error asks.
 func (e *Error) Timeout() bool { return true }
 

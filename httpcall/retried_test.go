@@ -346,9 +346,9 @@ var conditions = []condition{
 	{name: "reset in the second header", steps: []step{then(raw("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Ty"), reset)}, retried: repeatable, class: backstay.Transient, typ: "connection_reset"},
 	{name: "EOF between headers", steps: []step{then(raw("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n"), hangUp)}, retried: repeatable, class: backstay.Transient, typ: "connection_reset"},
 	{name: "EOF after early hints", steps: []step{then(raw("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"), hangUp)}, retried: repeatable, class: backstay.Transient, typ: "connection_reset"},
-	{name: "ResponseHeaderTimeout", steps: []step{stall}, base: func(b *http.Transport) { b.ResponseHeaderTimeout = 10 * time.Millisecond }, retried: repeatable, class: backstay.Transient, typ: "timeout"},
+	{name: "ResponseHeaderTimeout", steps: []step{stall}, base: func(b *http.Transport) { b.ResponseHeaderTimeout = 250 * time.Millisecond }, retried: repeatable, class: backstay.Transient, typ: "timeout"},
 	{name: "attempt timeout", steps: []step{stall}, stack: []backstay.Middleware{timeout.Attempt(250 * time.Millisecond)}, retried: repeatable, class: backstay.Transient, typ: "timeout"},
-	{name: "attempt timeout in the handshake", url: "https://silent", stack: []backstay.Middleware{timeout.Attempt(10 * time.Millisecond)}, retried: anyMethod, class: backstay.Transient, notSent: true, typ: "timeout"},
+	{name: "attempt timeout in the handshake", url: "https://silent", stack: []backstay.Middleware{timeout.Attempt(250 * time.Millisecond)}, retried: anyMethod, class: backstay.Transient, notSent: true, typ: "timeout"},
 
 	{name: "h2 REFUSED_STREAM", h2: []func(*h2conn){h2Reset(refusedStream)}, body: "body", retried: anyMethod, class: backstay.Transient, notSent: true, typ: "connection_reset"},
 	{name: "h2 GOAWAY, not processed", h2: []func(*h2conn){h2GoAway(false, noError)}, body: "body", retried: anyMethod, class: backstay.Transient, notSent: true, typ: "connection_reset"},

@@ -173,6 +173,7 @@ func TestTheHeaderIsWrittenAsTheTargetWantsIt(t *testing.T) {
 		{"shop", Config{Format: PayPal}, "Paypal-Request-Id", key},
 		{"shop", Config{Format: Format{Header: "x-key"}}, "X-Key", `"mine \"1\""`},
 		{"pp", Config{Targets: map[string]Format{"pp": PayPal}}, "Paypal-Request-Id", key},
+		{"PP", Config{Targets: map[string]Format{"pp": PayPal}}, "Paypal-Request-Id", key},
 		{"shop", Config{Targets: map[string]Format{"pp": PayPal}}, "Idempotency-Key", `"mine \"1\""`},
 	} {
 		s := &service{answer: func(int, http.ResponseWriter, *http.Request) {}}

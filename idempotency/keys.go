@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
+	"strings"
 
 	"github.com/backstay-go/backstay"
 	"github.com/backstay-go/backstay/internal/httpreq"
@@ -18,7 +18,8 @@ type Config struct {
 
 	// Targets are the formats of some targets, in place of Format, for a policy
 	// that serves several. They are found by the Target of the call, which for
-	// HTTP is the host of the URL, with the port where it names one.
+	// HTTP is the host of the URL, with the port where it names one; case does
+	// not matter.
 	Targets map[string]Format
 
 	// New makes a key. It must be safe for concurrent use and never return the
@@ -36,6 +37,9 @@ func (c Config) Validate() error {
 		return err
 	}
 	for target, f := range c.Targets {
+		if strings.Contains(target, "/") {
+			return fmt.Errorf("idempotency: the target %q never matches; give the host of the URL, such as api.example.com", target)
+		}
 		if err := f.Validate(); err != nil {
 			return fmt.Errorf("%w, for the target %s", err, target)
 		}
@@ -59,9 +63,9 @@ func Keys(cfg Config) backstay.Middleware {
 	if err := cfg.Validate(); err != nil {
 		panic(err.Error())
 	}
-	k := &keys{format: cfg.Format.defaults(), targets: maps.Clone(cfg.Targets), fresh: cfg.New, always: cfg.Always}
-	for target, f := range k.targets {
-		k.targets[target] = f.defaults()
+	k := &keys{format: cfg.Format.defaults(), targets: map[string]Format{}, fresh: cfg.New, always: cfg.Always}
+	for target, f := range cfg.Targets {
+		k.targets[strings.ToLower(target)] = f.defaults()
 	}
 	if k.fresh == nil {
 		k.fresh = UUIDv4
@@ -128,7 +132,7 @@ func keep(call *backstay.Call, given []string) {
 }
 
 func (k *keys) formatOf(call *backstay.Call) Format {
-	if f, ok := k.targets[call.Target]; ok {
+	if f, ok := k.targets[strings.ToLower(call.Target)]; ok {
 		return f
 	}
 	return k.format

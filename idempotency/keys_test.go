@@ -206,6 +206,7 @@ func TestConfigThatCannotWorkIsRefused(t *testing.T) {
 		{Config{Format: Format{Header: "Key:"}}, "cannot be a header"},
 		{Config{Format: Format{MaxLength: -1}}, "MaxLength is -1"},
 		{Config{Targets: map[string]Format{"api.example.com": {MaxLength: -1}}}, "for the target api.example.com"},
+		{Config{Targets: map[string]Format{"https://api.example.com": {}}}, "give the host of the URL"},
 	} {
 		err := c.cfg.Validate()
 		if err == nil || !strings.Contains(err.Error(), c.says) {

@@ -3,6 +3,7 @@ package loadbalance
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/backstay-go/backstay"
 )
@@ -18,7 +19,7 @@ type Balancer struct {
 // New returns a balancer over the given endpoints: "host:port" for calls over a
 // network, and any name that the function under the policy understands.
 //
-// It panics if there is no endpoint, or one is empty or given twice.
+// It panics if there is no endpoint, or one is empty, a URL, or given twice.
 func New(s Strategy, endpoints ...string) *Balancer {
 	if s.picker == nil {
 		panic("loadbalance: New needs a strategy, such as RoundRobin()")
@@ -31,6 +32,9 @@ func New(s Strategy, endpoints ...string) *Balancer {
 	for _, name := range endpoints {
 		if name == "" {
 			panic("loadbalance: an endpoint is empty; give its address, such as \"10.0.0.1:80\"")
+		}
+		if strings.Contains(name, "://") {
+			panic(fmt.Sprintf("loadbalance: the endpoint %q is a URL; give its address, such as \"10.0.0.1:80\"", name))
 		}
 		if seen[name] {
 			panic(fmt.Sprintf("loadbalance: the endpoint %q is given twice; give each once", name))

@@ -27,6 +27,7 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 		{loadbalance.Strategy{}, []string{"a"}, `loadbalance: New needs a strategy, such as RoundRobin()`},
 		{loadbalance.RoundRobin(), nil, `loadbalance: New needs at least one endpoint, such as "10.0.0.1:80"`},
 		{loadbalance.RoundRobin(), []string{"a", ""}, `loadbalance: an endpoint is empty; give its address, such as "10.0.0.1:80"`},
+		{loadbalance.RoundRobin(), []string{"http://a:80"}, `loadbalance: the endpoint "http://a:80" is a URL; give its address, such as "10.0.0.1:80"`},
 		{loadbalance.RoundRobin(), []string{"a", "b", "a"}, `loadbalance: the endpoint "a" is given twice; give each once`},
 	} {
 		func() {

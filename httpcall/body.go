@@ -67,12 +67,13 @@ func (s *source) next(ctx context.Context) (*requestBody, error) {
 		return nil, errInUse
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	over, free := s.over, s.free()
+	s.mu.Unlock()
 	b := &requestBody{src: s, gone: make(chan struct{})}
 	switch {
-	case s.over:
+	case over:
 		return nil, errOver
-	case s.free():
+	case free:
 		return b, nil
 	case s.getBody == nil:
 		return nil, errUsedUp
@@ -80,7 +81,8 @@ func (s *source) next(ctx context.Context) (*requestBody, error) {
 	return b, s.open(b)
 }
 
-// open has b read what GetBody returns.
+// open has b read what GetBody returns. It holds no lock meanwhile: GetBody may
+// wait for an earlier attempt to close its body.
 func (s *source) open(b *requestBody) error {
 	own, err := s.getBody()
 	if err != nil {
@@ -88,6 +90,12 @@ func (s *source) open(b *requestBody) error {
 	}
 	if own == nil {
 		own = http.NoBody
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		own.Close()
+		return errOver
 	}
 	b.own = own
 	s.opened = append(s.opened, b)
@@ -141,22 +149,30 @@ type requestBody struct {
 // send is called when the attempt is sent. Of two attempts that overlap and
 // were both to have the original the second has to do with GetBody.
 func (b *requestBody) send() error {
+	if taken, err := b.take(); taken || err != nil {
+		return err
+	}
+	return b.src.open(b)
+}
+
+// take reports whether b has something to read, which may be the original now.
+func (b *requestBody) take() (bool, error) {
 	s := b.src
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b.sent = true
 	switch {
 	case s.over:
-		return errOver
+		return false, errOver
 	case b.own != nil:
-		return nil
+		return true, nil
 	case s.free():
 		s.holder = b
-		return nil
-	case s.getBody != nil:
-		return s.open(b)
+		return true, nil
+	case s.getBody == nil:
+		return false, errInUse
 	}
-	return errInUse
+	return false, nil
 }
 
 func (b *requestBody) Read(p []byte) (int, error) {

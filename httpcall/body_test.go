@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/backstay-go/backstay"
 	"github.com/backstay-go/backstay/httpcall"
@@ -504,4 +505,102 @@ func TestConnectIsNotSentAgain(t *testing.T) {
 			t.Errorf("a CONNECT = %s after %d requests, want 503 after 1", got, len(s.arrived()))
 		}
 	}
+}
+
+// H-15, H-19: GetBody may be of a thing that only one can have open, and wait
+// until the attempt before has closed it.
+func TestGetBodyMayWaitForTheBodyBefore(t *testing.T) {
+	closed := make(chan struct{})
+	original := &closing{Reader: strings.NewReader("body"), closed: closed}
+	sends := 0
+	b := roundTripper(func(r *http.Request) (*http.Response, error) {
+		if sends++; sends > 1 {
+			defer r.Body.Close()
+			text, err := io.ReadAll(r.Body)
+			if string(text) != "body" {
+				t.Errorf("the second attempt read %q, want body", text)
+			}
+			return respond(200), err
+		}
+		r.Body.Read(make([]byte, 1))
+		go func() { // as the write loop of net/http
+			<-time.After(50 * time.Millisecond)
+			io.Copy(io.Discard, r.Body)
+			r.Body.Close()
+		}()
+		return respond(503), nil
+	})
+	req := request(t, http.MethodPut, "http://orders.example", "")
+	req.Body, req.ContentLength = original, 4
+	req.GetBody = func() (io.ReadCloser, error) {
+		<-closed
+		return io.NopCloser(strings.NewReader("body")), nil
+	}
+	rt := httpcall.NewTransport(backstay.New(attempts(2)), httpcall.Config{Base: b})
+	done := make(chan string, 1)
+	go func() {
+		resp, err := rt.RoundTrip(req)
+		done <- answer(t, resp, err)
+	}()
+	select {
+	case got := <-done:
+		if got != "200 " {
+			t.Errorf("RoundTrip() = %s, want 200", got)
+		}
+	case <-time.After(10 * time.Second):
+		t.Errorf("the call hangs in GetBody, and with it the body that GetBody waits for")
+	}
+}
+
+// A closing body tells when it is closed.
+type closing struct {
+	io.Reader
+	closed chan struct{}
+}
+
+func (c *closing) Close() error {
+	close(c.closed)
+	return nil
+}
+
+// H-17: a body from GetBody that comes when the call is over is closed.
+func TestBodyThatComesTooLateIsClosed(t *testing.T) {
+	leak.Check(t)
+	asked, release, late := make(chan struct{}), make(chan struct{}), track(strings.NewReader("body"))
+	forked := make(chan error)
+	again := backstay.MiddlewareFunc(func(next backstay.Func) backstay.Func {
+		return func(ctx context.Context, call *backstay.Call) error {
+			first, err := call.Fork()
+			if err != nil {
+				return err
+			}
+			err = next(ctx, first)
+			go func() {
+				_, err := call.Fork()
+				forked <- err
+			}()
+			<-asked
+			call.Adopt(first)
+			return err
+		}
+	})
+	b := roundTripper(func(r *http.Request) (*http.Response, error) {
+		io.Copy(io.Discard, r.Body)
+		r.Body.Close()
+		return respond(200), nil
+	})
+	req := request(t, http.MethodPut, "http://orders.example", "")
+	req.Body, req.ContentLength = track(strings.NewReader("body")), 4
+	req.GetBody = func() (io.ReadCloser, error) {
+		close(asked)
+		<-release
+		return late, nil
+	}
+	resp, err := httpcall.NewTransport(backstay.New(again), httpcall.Config{Base: b}).RoundTrip(req)
+	answer(t, resp, err)
+	close(release)
+	if err := <-forked; err == nil {
+		t.Errorf("Fork() after the call = nil, want an error")
+	}
+	late.check(t, "the late body")
 }

@@ -23,13 +23,23 @@ import (
 func explain(ctx context.Context, p *progress, fault, err error) error {
 	switch {
 	case ctx.Err() != nil:
-		return &backstay.Error{Err: withContext(ctx, redact(err)), NotSent: p.notSent()}
+		return ended(ctx, err, p.notSent())
 	case fault != nil && errors.Is(err, fault), begins(err, wrongLength):
 		return &backstay.Error{Err: redact(err), Class: backstay.Permanent, Type: "request_body"}
 	}
 	e := classify(err, p.connected.Load())
 	e.NotSent = e.NotSent && fault == nil || p.notSent()
 	e.Err = redact(err)
+	return e
+}
+
+// ended returns err, which came when ctx had ended, with what that means: a
+// cancellation says nothing about the callee, whatever its cause is.
+func ended(ctx context.Context, err error, notSent bool) error {
+	e := &backstay.Error{Err: withContext(ctx, redact(err)), NotSent: notSent}
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		e.Class = backstay.Canceled
+	}
 	return e
 }
 
@@ -187,17 +197,32 @@ func (e *timeoutError) Temporary() bool { return true }
 // redact returns err so that its text shows no credentials and no query of a
 // URL, such as a base transport that fetches tokens puts into its errors.
 func redact(err error) error {
-	text, found := err.Error(), false
-	for u, ok := errors.AsType[*url.Error](err); ok; u, ok = errors.AsType[*url.Error](u.Err) {
-		shown := redactURL(u.URL)
-		text = strings.ReplaceAll(text, fmt.Sprintf("%q", u.URL), shown)
-		text = strings.ReplaceAll(text, u.URL, shown)
-		found = true
-	}
-	if !found {
+	text := hide(err.Error(), err)
+	if text == err.Error() {
 		return err
 	}
 	return &redacted{err, text}
+}
+
+// hide returns the text with the URLs of all the url.Errors in err's tree
+// redacted.
+func hide(text string, err error) string {
+	if u, ok := err.(*url.Error); ok {
+		shown := redactURL(u.URL)
+		text = strings.ReplaceAll(text, fmt.Sprintf("%q", u.URL), shown)
+		text = strings.ReplaceAll(text, u.URL, shown)
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		if inner := e.Unwrap(); inner != nil {
+			text = hide(text, inner)
+		}
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			text = hide(text, inner)
+		}
+	}
+	return text
 }
 
 func redactURL(text string) string {

@@ -431,26 +431,33 @@ func TestEarlierResponsesAreClosed(t *testing.T) {
 // H-24
 func TestTextOfErrorsHasNoSecrets(t *testing.T) {
 	const secretURL = "https://user:passw0rd@auth.example/token?client_secret=s3cret&q=a%20b#fr4gment"
-	canceled, cancel := context.WithCancel(t.Context())
-	cancel()
+	const canceled, alive = true, false
 	for _, row := range []struct {
-		name string
-		ctx  context.Context
-		err  error
-		is   error
+		name   string
+		cancel bool // while the request is under way
+		err    error
+		is     error
 	}{
-		{"an url.Error", t.Context(), &url.Error{Op: "Post", URL: secretURL, Err: io.EOF}, io.EOF},
-		{"wrapped", t.Context(), fmt.Errorf("oauth2: cannot fetch token: %w", &url.Error{Op: "Post", URL: secretURL, Err: io.EOF}), io.EOF},
-		{"nested", t.Context(), &url.Error{Op: "Get", URL: "http://orders.example/?token=s3cret", Err: &url.Error{Op: "Post", URL: secretURL, Err: io.EOF}}, io.EOF},
-		{"joined", t.Context(), errors.Join(errors.New("no token"), &url.Error{Op: "Post", URL: secretURL, Err: io.EOF}), io.EOF},
-		{"a URL that cannot be parsed", t.Context(), &url.Error{Op: "parse", URL: "https://user:passw0rd@auth example/?s3cret", Err: io.EOF}, io.EOF},
+		{"an url.Error", alive, &url.Error{Op: "Post", URL: secretURL, Err: io.EOF}, io.EOF},
+		{"wrapped", alive, fmt.Errorf("oauth2: cannot fetch token: %w", &url.Error{Op: "Post", URL: secretURL, Err: io.EOF}), io.EOF},
+		{"nested", alive, &url.Error{Op: "Get", URL: "http://orders.example/?token=s3cret", Err: &url.Error{Op: "Post", URL: secretURL, Err: io.EOF}}, io.EOF},
+		{"joined", alive, errors.Join(errors.New("no token"), &url.Error{Op: "Post", URL: secretURL, Err: io.EOF}), io.EOF},
+		{"two joined", alive, errors.Join(&url.Error{Op: "Get", URL: "http://a.example/", Err: io.EOF}, &url.Error{Op: "Post", URL: secretURL, Err: io.EOF}), io.EOF},
+		{"a URL that cannot be parsed", alive, &url.Error{Op: "parse", URL: "https://user:passw0rd@auth example/?s3cret", Err: io.EOF}, io.EOF},
 		{"a cancelled call", canceled, &url.Error{Op: "Post", URL: secretURL, Err: context.Canceled}, context.Canceled},
 		{"a cancelled call that ends otherwise", canceled, &url.Error{Op: "Post", URL: secretURL, Err: io.EOF}, io.EOF},
 	} {
 		for _, stack := range [][]backstay.Middleware{nil, {attempts(2)}} {
-			b := roundTripper(func(*http.Request) (*http.Response, error) { return nil, row.err })
+			ctx, cancel := context.WithCancel(t.Context())
+			b := roundTripper(func(*http.Request) (*http.Response, error) {
+				if row.cancel {
+					cancel()
+				}
+				return nil, row.err
+			})
 			rt := httpcall.NewTransport(backstay.New(stack...), httpcall.Config{Base: b})
-			_, err := rt.RoundTrip(request(t, http.MethodGet, "http://orders.example/?token=s3cret", "").WithContext(row.ctx))
+			_, err := rt.RoundTrip(request(t, http.MethodGet, "http://orders.example/?token=s3cret", "").WithContext(ctx))
+			cancel()
 			for _, secret := range []string{"passw0rd", "s3cret", "user", "fr4gment"} {
 				if strings.Contains(err.Error(), secret) {
 					t.Errorf("%s: the text is %q, want it without %s", row.name, err, secret)

@@ -613,3 +613,39 @@ func TestBreakerThatOpenedInThePauseIsAsked(t *testing.T) {
 		}
 	})
 }
+
+// H-29: whatever the cause says of itself, a cancellation is one.
+func TestCauseOfACancellationDoesNotDecideItsClass(t *testing.T) {
+	cause := &backstay.Error{Err: errors.New("gone"), Class: backstay.Transient}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	rt := httpcall.NewTransport(nil, httpcall.Config{Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+		cancel(cause)
+		return nil, r.Context().Err()
+	})})
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://orders.example/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = rt.RoundTrip(req); backstay.Classify(err) != backstay.Canceled || !errors.Is(err, cause) {
+		t.Errorf("RoundTrip = %v of class %v, want the cause, canceled", err, backstay.Classify(err))
+	}
+}
+
+// H-8, H-9: a POST may be made again elsewhere if its time was up before it was
+// sent.
+func TestRequestWhoseTimeIsUpIsNotSent(t *testing.T) {
+	reached := false
+	rt := httpcall.NewTransport(nil, httpcall.Config{Base: roundTripper(func(*http.Request) (*http.Response, error) {
+		reached = true
+		return nil, context.Canceled
+	})})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	req, err := http.NewRequestWithContext(ctx, "POST", "http://orders.example/", strings.NewReader("text"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = rt.RoundTrip(req); reached || !backstay.NotSent(err) || !errors.Is(err, context.Canceled) {
+		t.Errorf("RoundTrip of a cancelled POST reached the base: %v, with %v, want no and not sent", reached, err)
+	}
+}

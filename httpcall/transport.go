@@ -170,6 +170,9 @@ func (t *Transport) do(ctx context.Context, call *backstay.Call, req *http.Reque
 			return nil, err
 		}
 	}
+	if ctx.Err() != nil { // the base need not say whether it had begun
+		return nil, ended(ctx, ctx.Err(), true)
+	}
 	if t.cfg.RetryConflict && call.IdempotencyKey != "" {
 		ctx = context.WithValue(ctx, keyedKey{}, true)
 	}

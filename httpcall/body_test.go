@@ -507,11 +507,10 @@ func TestConnectIsNotSentAgain(t *testing.T) {
 	}
 }
 
-// H-15, H-19: GetBody may be of a thing that only one can have open, and wait
+// H-15: GetBody may be of a thing that only one can have open, and wait
 // until the attempt before has closed it.
 func TestGetBodyMayWaitForTheBodyBefore(t *testing.T) {
-	closed := make(chan struct{})
-	original := &closing{Reader: strings.NewReader("body"), closed: closed}
+	original, asked := track(strings.NewReader("body")), make(chan struct{})
 	sends := 0
 	b := roundTripper(func(r *http.Request) (*http.Response, error) {
 		if sends++; sends > 1 {
@@ -524,7 +523,7 @@ func TestGetBodyMayWaitForTheBodyBefore(t *testing.T) {
 		}
 		r.Body.Read(make([]byte, 1))
 		go func() { // as the write loop of net/http
-			<-time.After(50 * time.Millisecond)
+			<-asked
 			io.Copy(io.Discard, r.Body)
 			r.Body.Close()
 		}()
@@ -533,7 +532,8 @@ func TestGetBodyMayWaitForTheBodyBefore(t *testing.T) {
 	req := request(t, http.MethodPut, "http://orders.example", "")
 	req.Body, req.ContentLength = original, 4
 	req.GetBody = func() (io.ReadCloser, error) {
-		<-closed
+		close(asked)
+		<-original.closed
 		return io.NopCloser(strings.NewReader("body")), nil
 	}
 	rt := httpcall.NewTransport(backstay.New(attempts(2)), httpcall.Config{Base: b})
@@ -552,18 +552,7 @@ func TestGetBodyMayWaitForTheBodyBefore(t *testing.T) {
 	}
 }
 
-// A closing body tells when it is closed.
-type closing struct {
-	io.Reader
-	closed chan struct{}
-}
-
-func (c *closing) Close() error {
-	close(c.closed)
-	return nil
-}
-
-// H-17: a body from GetBody that comes when the call is over is closed.
+// A body from GetBody that comes when the call is over is closed.
 func TestBodyThatComesTooLateIsClosed(t *testing.T) {
 	leak.Check(t)
 	asked, release, late := make(chan struct{}), make(chan struct{}), track(strings.NewReader("body"))

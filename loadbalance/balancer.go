@@ -9,7 +9,8 @@ import (
 )
 
 // A Balancer gives each attempt of a call an endpoint. It is a
-// backstay.Middleware and safe for concurrent use; make it with New.
+// backstay.Middleware and safe for concurrent use. The zero value has no
+// endpoints, and its Wrap panics: make one with New.
 type Balancer struct {
 	strategy  Strategy
 	pick      picker
@@ -59,6 +60,9 @@ func (b *Balancer) Endpoints() []*Endpoint { return append([]*Endpoint(nil), b.e
 
 // Wrap returns next with an endpoint picked for each call.
 func (b *Balancer) Wrap(next backstay.Func) backstay.Func {
+	if b.pick == nil {
+		panic("loadbalance: this Balancer was not made with New; loadbalance.New(loadbalance.RoundRobin(), \"10.0.0.1:80\") makes one")
+	}
 	return func(ctx context.Context, call *backstay.Call) error {
 		e := b.choose(call)
 		e.inFlight.Add(1)

@@ -41,6 +41,16 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 	}
 }
 
+func TestZeroBalancerIsRefused(t *testing.T) {
+	defer func() {
+		want := `loadbalance: this Balancer was not made with New; loadbalance.New(loadbalance.RoundRobin(), "10.0.0.1:80") makes one`
+		if got := recover(); got != want {
+			t.Errorf("New(a zero Balancer) panicked with %v, want %s", got, want)
+		}
+	}()
+	backstay.New(new(loadbalance.Balancer))
+}
+
 func TestStackThatPicksTooEarlyIsRefused(t *testing.T) {
 	b := loadbalance.New(loadbalance.RoundRobin(), "a", "b")
 	err := backstay.Check(b, retry.New(retry.Config{}))

@@ -196,6 +196,7 @@ func TestTheCallersOwnHeaderIsSentVerbatim(t *testing.T) {
 		{Standard, "Idempotency-Key", []string{`"quoted"`}, 3},
 		{Adyen, "Idempotency-Key", []string{strings.Repeat("k", 65)}, 3},
 		{PayPal, "Paypal-Request-Id", []string{"mine"}, 3},
+		{Standard, "idempotency-key", []string{"mine"}, 3}, // put into the map as it is
 		{Standard, "Idempotency-Key", []string{""}, 1},
 		{Standard, "Idempotency-Key", nil, 1},
 	} {
@@ -205,6 +206,11 @@ func TestTheCallersOwnHeaderIsSentVerbatim(t *testing.T) {
 			req.Header[c.header] = c.value
 			send(t, client(backstay.New(Keys(Config{Format: c.format}), retry.New(retry.Config{})), s), req)
 			got := s.sent("shop", c.header)
+			for _, h := range s.got["shop"] {
+				if len(h) != 1 {
+					t.Errorf("POST with %s: %q sent the headers %v, want one key", c.header, c.value, h)
+				}
+			}
 			if len(got) != c.attempts {
 				t.Fatalf("POST with %s: %q sent %d requests, want %d", c.header, c.value, len(got), c.attempts)
 			}

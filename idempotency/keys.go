@@ -102,7 +102,7 @@ func (k *keys) attach(ctx context.Context, call *backstay.Call) error {
 	f := k.formatOf(call)
 	req, isHTTP := backstay.Request[*http.Request](call)
 	if isHTTP {
-		if given, ok := req.Header[f.Header]; ok {
+		if given, ok := find(req.Header, f.Header); ok {
 			keep(call, given)
 			return nil
 		}
@@ -122,6 +122,20 @@ func (k *keys) attach(ctx context.Context, call *backstay.Call) error {
 		f.write(req, key)
 	}
 	return nil
+}
+
+// find returns what h has under the canonical name, or under one that was put
+// into the map in another case: on the wire they are the same.
+func find(h http.Header, name string) ([]string, bool) {
+	if given, ok := h[name]; ok {
+		return given, true
+	}
+	for k, given := range h {
+		if strings.EqualFold(k, name) {
+			return given, true
+		}
+	}
+	return nil, false
 }
 
 // keep makes what the caller's header says the key of the call.

@@ -157,13 +157,11 @@ func withContext(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); !errors.Is(err, cause) {
 		err = fmt.Errorf("%w: %w", cause, err)
 	}
-	if !errors.Is(err, ctx.Err()) {
-		err = &also{err, ctx.Err()}
-	}
-	return err
+	return &also{err, ctx.Err()}
 }
 
-// also is an error that is another one too.
+// also is an error that is another one too. That one says nothing of whether
+// the call was sent, so neither does the pair, whatever the cause says.
 type also struct {
 	error
 	other error

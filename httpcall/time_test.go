@@ -369,6 +369,30 @@ func TestCanceledCallTellsTheCauseAndTheLastFailure(t *testing.T) {
 	}
 }
 
+// A cause may be the error of something else, with details of its own.
+//
+// H-10
+func TestCauseOfACancellationDoesNotSayNotSent(t *testing.T) {
+	shutdown := &backstay.Error{Err: errors.New("shutting down"), Class: backstay.Transient, NotSent: true}
+	for _, cause := range []error{
+		shutdown,
+		&backstay.Error{Err: fmt.Errorf("shutting down: %w", context.Canceled), NotSent: true},
+		errors.New("stream error: stream ID 1; REFUSED_STREAM"),
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMemory(t, http.HandlerFunc(hang), orders)
+			var last spy
+			rt := m.transport(t, httpcall.Config{}, &last)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			time.AfterFunc(time.Second, func() { cancel(cause) })
+			_, _, err := fetch(ctx, rt)
+			if got := backstay.Classify(last.err); got != backstay.Canceled || backstay.NotSent(last.err) || !errors.Is(err, cause) {
+				t.Errorf("a request that is cancelled with %#v: %v is %v, NotSent %v, want the cause in it, canceled, false", cause, err, got, backstay.NotSent(last.err))
+			}
+		})
+	}
+}
+
 // Bases say in different ways that the context of a request has ended.
 //
 // H-28, H-29

@@ -43,6 +43,7 @@ type Call struct {
 	Traced bool
 
 	state
+	copies    bool // attempts have requests of their own
 	self      carrier
 	parent    *Call
 	root      *Call

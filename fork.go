@@ -37,7 +37,11 @@ func (c *Call) child(f *Call) *Call {
 func (c *Call) Begin() Mark {
 	c.check()
 	c.ended = 0
-	return Mark{onDone: c.onDone.n, request: c.self.begin()}
+	m := Mark{onDone: c.onDone.n}
+	if c.copies {
+		m.request = c.self.begin()
+	}
+	return m
 }
 
 // A Mark remembers the state of a call when its first attempt began.

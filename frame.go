@@ -26,8 +26,10 @@ func (f *frame[Req, Resp]) send(ctx context.Context) error {
 	if f.sent || f.has {
 		f.again()
 	}
-	if err := f.ownRequest(); err != nil {
-		return err
+	if f.copies {
+		if err := f.ownRequest(); err != nil {
+			return err
+		}
 	}
 	f.sent = true
 	for p := f.parent; p != nil; p = p.parent {
@@ -151,11 +153,8 @@ func (f *frame[Req, Resp]) fork() *Call {
 }
 
 // begin returns the request as the call has changed it so far, from which all
-// attempts are to start, and nil where they share it.
+// attempts are to start.
 func (f *frame[Req, Resp]) begin() any {
-	if f.binding.op.Copy == nil {
-		return nil
-	}
 	f.disown()
 	return f.req
 }

@@ -112,7 +112,7 @@ func newBinding[Req, Resp any](op Op[Req, Resp]) *binding[Req, Resp] {
 	b := &binding[Req, Resp]{op: op}
 	b.pool.New = func() any {
 		f := &frame[Req, Resp]{binding: b}
-		f.self, f.root = f, &f.Call
+		f.self, f.root, f.copies = f, &f.Call, op.Copy != nil
 		return f
 	}
 	return b

@@ -16,7 +16,12 @@ import (
 // fn must honour its ctx, which ends with Do: what fn returns must not need it
 // any more. Two results are exempt, for they are what people return: the body
 // of an *http.Response and an io.ReadCloser may be read afterwards, and the
-// call lasts until they are closed.
+// call lasts until they are closed. A struct that has a body, and an *sql.Rows,
+// must be read within fn.
+//
+// fn counts as safe to call twice; Unsafe marks a policy for functions that are
+// not. An error of fn counts as a failure of the callee that may pass, unless
+// it says otherwise: retry.Permanent marks an answer such as sql.ErrNoRows.
 //
 // HTTP statuses mean nothing to Do; package httpcall knows them. A function
 // that needs the endpoint or the key is bound with Bind, whose Do is given the

@@ -11,10 +11,11 @@ import (
 	"github.com/backstay-go/backstay/internal/body"
 )
 
-// An idleTransport ends a response whose body brings nothing for too long.
+// An idleTransport ends a response when its body is closed, whoever still reads
+// it, or brings nothing for too long.
 type idleTransport struct {
 	base  http.RoundTripper
-	limit time.Duration
+	limit time.Duration // 0 means none
 }
 
 // RoundTrip gives the response a context of its own: to close a body does not
@@ -35,8 +36,8 @@ func (t *idleTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// An idleBody is a response body whose request is cancelled when a Read has to
-// wait too long.
+// An idleBody is a response body whose request is cancelled when it is closed or
+// when a Read has to wait too long.
 type idleBody struct {
 	io.ReadCloser
 	limit   time.Duration
@@ -45,9 +46,10 @@ type idleBody struct {
 }
 
 func (b *idleBody) Read(p []byte) (int, error) {
-	t := time.AfterFunc(b.limit, b.expire)
+	if b.limit > 0 {
+		defer time.AfterFunc(b.limit, b.expire).Stop()
+	}
 	n, err := b.ReadCloser.Read(p)
-	t.Stop()
 	if err != nil && err != io.EOF && b.expired.Load() {
 		err = &IdleError{b.limit}
 	}
@@ -65,8 +67,10 @@ func (b *idleBody) expire() {
 	b.ReadCloser.Close()
 }
 
+// Close cancels first: while net/http reads the beginning of a compressed body,
+// closing that waits for it.
 func (b *idleBody) Close() error {
-	defer b.cancel(nil)
+	b.cancel(nil)
 	return b.ReadCloser.Close()
 }
 

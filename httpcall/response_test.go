@@ -488,6 +488,42 @@ func TestEarlyHintsAreNotTheResponse(t *testing.T) {
 	}
 }
 
+// H-4, H-20: net/http does not close a compressed body of which it waits for the
+// beginning. Nothing of it outlives the call all the same, though the caller's
+// context goes on.
+func TestHungCompressedBodyEndsWithTheCall(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		cfg   httpcall.Config
+		stack []backstay.Middleware
+	}{
+		{"retry alone", httpcall.Config{}, []backstay.Middleware{attempts(2)}},
+		{"BodyIdle", httpcall.Config{BodyIdle: time.Hour}, []backstay.Middleware{attempts(2)}},
+		{"timeout.Attempt", httpcall.Config{}, []backstay.Middleware{attempts(2), timeout.Attempt(time.Hour)}},
+		{"timeout.WholeAttempt", httpcall.Config{}, []backstay.Middleware{attempts(2), timeout.WholeAttempt(time.Hour)}},
+		{"timeout.Call", httpcall.Config{}, []backstay.Middleware{timeout.Call(time.Hour), attempts(2)}},
+	} {
+		gone := make(chan struct{})
+		hung := raw("HTTP/1.1 503 Service Unavailable\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n")
+		s := serve(t, func(s *script, c *exchange) bool {
+			defer close(gone)
+			return hung(s, c) && stall(s, c)
+		}, status(200))
+		row.cfg.Base = base(t)
+		row.cfg.Base.(*http.Transport).DisableCompression = false
+		rt := httpcall.NewTransport(backstay.New(row.stack...), row.cfg)
+		resp, err := rt.RoundTrip(request(t, http.MethodGet, s.url(), "").WithContext(context.Background()))
+		if got := answer(t, resp, err); got != "200 OK" {
+			t.Errorf("%s: RoundTrip() = %s, want 200 OK", row.name, got)
+		}
+		select {
+		case <-gone:
+		case <-time.After(5 * time.Second):
+			t.Errorf("%s: 5s after the call the discarded response is still read, want its connection closed", row.name)
+		}
+	}
+}
+
 // H-20: many callers share what discarded responses leave.
 func TestDiscardsOfManyCallersDoNotMix(t *testing.T) {
 	leak.Check(t)

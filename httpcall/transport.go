@@ -176,13 +176,13 @@ func (t *Transport) do(ctx context.Context, call *backstay.Call, req *http.Reque
 	if t.cfg.RetryConflict && call.IdempotencyKey != "" {
 		ctx = context.WithValue(ctx, keyedKey{}, true)
 	}
+	if t.cfg.BodyIdle > 0 || isCallers(ctx, req) {
+		rt = &idleTransport{rt, t.cfg.BodyIdle}
+	}
 	var p progress
 	req = req.WithContext(p.watch(ctx))
 	if err := send(req); err != nil {
 		return nil, &backstay.Error{Err: err, Class: backstay.Broken, NotSent: true}
-	}
-	if t.cfg.BodyIdle > 0 {
-		rt = &idleTransport{rt, t.cfg.BodyIdle}
 	}
 	resp, err := rt.RoundTrip(req)
 	switch {
@@ -200,6 +200,12 @@ func (t *Transport) do(ctx context.Context, call *backstay.Call, req *http.Reque
 		resp.Request = req
 	}
 	return resp, nil
+}
+
+// isCallers reports whether ctx ends only when the caller's own does. One that
+// the policy has made, for a timeout, ends when the attempt or the call does.
+func isCallers(ctx context.Context, req *http.Request) bool {
+	return ctx.Done() == req.Context().Done()
 }
 
 // send takes hold of the body that req is about to be sent with.

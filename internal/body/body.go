@@ -17,7 +17,7 @@ const (
 // Drain reads what is left of b, within bounds, and closes it.
 //
 // A gzipped body of net/http that has sent nothing yet cannot be closed while
-// it is read. It is then left to the end of its request's context.
+// it is read. It is then left to whoever cancels its request.
 func Drain(b io.ReadCloser) {
 	if within(drainTime, func() { _, _ = io.CopyN(io.Discard, b, drainBytes) }) {
 		b.Close()

@@ -1,6 +1,7 @@
 package breaker
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"time"
@@ -102,10 +103,10 @@ func (c Config) Validate() error {
 		return fmt.Errorf("breaker: Last is %d; give at most %d, or a Window", c.Last, maxLast)
 	case c.Last > 0 && c.Window > 0:
 		return fmt.Errorf("breaker: there is a Window and Last; rates are taken over one of them")
-	case c.Last > 0 && or(c.MinCalls, min(20, c.Last)) > c.Last:
+	case c.Last > 0 && cmp.Or(c.MinCalls, min(20, c.Last)) > c.Last:
 		return fmt.Errorf("breaker: MinCalls of %d are never reached in the Last %d; make it smaller", c.MinCalls, c.Last)
-	case c.MaxCooldown > 0 && c.MaxCooldown < or(c.Cooldown, 5*time.Second):
-		return fmt.Errorf("breaker: MaxCooldown, %v, is below the Cooldown of %v; swap them?", c.MaxCooldown, or(c.Cooldown, 5*time.Second))
+	case c.MaxCooldown > 0 && c.MaxCooldown < cmp.Or(c.Cooldown, 5*time.Second):
+		return fmt.Errorf("breaker: MaxCooldown, %v, is below the Cooldown of %v; swap them?", c.MaxCooldown, cmp.Or(c.Cooldown, 5*time.Second))
 	case c.FailureRate == Never && c.SlowAfter == 0 && c.ConsecutiveFailures == 0:
 		return fmt.Errorf("breaker: nothing opens it; give a FailureRate, SlowAfter or ConsecutiveFailures, or leave it out")
 	}
@@ -117,25 +118,17 @@ const maxLast = 1 << 20
 
 // defaults returns the config with each zero replaced by what it means.
 func (c Config) defaults() Config {
-	c.FailureRate = or(c.FailureRate, 0.5)
-	c.SlowRate = or(c.SlowRate, 0.5)
-	c.MinCalls = or(c.MinCalls, 20)
+	c.FailureRate = cmp.Or(c.FailureRate, 0.5)
+	c.SlowRate = cmp.Or(c.SlowRate, 0.5)
+	c.MinCalls = cmp.Or(c.MinCalls, 20)
 	if c.Last > 0 {
 		c.MinCalls = min(c.MinCalls, c.Last)
 	} else {
-		c.Window = or(c.Window, 10*time.Second)
+		c.Window = cmp.Or(c.Window, 10*time.Second)
 	}
-	c.Cooldown = or(c.Cooldown, 5*time.Second)
-	c.MaxCooldown = or(c.MaxCooldown, max(time.Minute, c.Cooldown, 2*c.Cooldown)) // 2* may overflow
-	c.Probes = or(c.Probes, 3)
-	c.MaxProbe = or(c.MaxProbe, time.Minute)
+	c.Cooldown = cmp.Or(c.Cooldown, 5*time.Second)
+	c.MaxCooldown = cmp.Or(c.MaxCooldown, max(time.Minute, c.Cooldown, 2*c.Cooldown)) // 2* may overflow
+	c.Probes = cmp.Or(c.Probes, 3)
+	c.MaxProbe = cmp.Or(c.MaxProbe, time.Minute)
 	return c
-}
-
-func or[T comparable](v, otherwise T) T {
-	var zero T
-	if v == zero {
-		return otherwise
-	}
-	return v
 }

@@ -1,6 +1,7 @@
 package breaker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -48,7 +49,7 @@ func (b *Breaker) judgeError(ctx context.Context, call *backstay.Call, err error
 // policy's own limit is longer than good calls take, unless others have used
 // most of it up.
 func (b *Breaker) enough(ctx context.Context) time.Duration {
-	long := or(b.cfg.SlowAfter, longAgo)
+	long := cmp.Or(b.cfg.SlowAfter, longAgo)
 	if limit := limitOf(context.Cause(ctx)); limit > 0 {
 		return min(long, limit/2)
 	}

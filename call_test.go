@@ -257,24 +257,24 @@ func TestTheClockIsReadOnceForAll(t *testing.T) {
 
 type untried []string
 
-func (u untried) Untried(call *backstay.Call) bool {
+func (u untried) Untried(_ context.Context, call *backstay.Call) bool {
 	return slices.ContainsFunc(u, func(e string) bool { return !call.Tried(e) })
 }
 
 func TestEndpointsAreTriedByAllAttemptsTogether(t *testing.T) {
 	_ = do(ok, around(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
-		if call.Elsewhere() {
+		if call.Elsewhere(ctx) {
 			t.Error("Elsewhere() = true without a router, want false")
 		}
 		a, _ := call.Fork()
 		b, _ := call.Fork()
 		router := untried{"a", "b"}
 		a.Try("a", router)
-		if !b.Tried("a") || b.Tried("b") || !call.Elsewhere() {
-			t.Errorf("after Try(a): Tried(a), Tried(b), Elsewhere() = %v, %v, %v, want true, false, true", b.Tried("a"), b.Tried("b"), call.Elsewhere())
+		if !b.Tried("a") || b.Tried("b") || !call.Elsewhere(ctx) {
+			t.Errorf("after Try(a): Tried(a), Tried(b), Elsewhere() = %v, %v, %v, want true, false, true", b.Tried("a"), b.Tried("b"), call.Elsewhere(ctx))
 		}
 		b.Try("b", router)
-		if call.Elsewhere() {
+		if call.Elsewhere(ctx) {
 			t.Error("after Try(a), Try(b): Elsewhere() = true, want false")
 		}
 		if a.Endpoint != "a" || b.Endpoint != "b" || call.Endpoint != "" {
@@ -288,7 +288,7 @@ func TestEndpointsAreTriedByAllAttemptsTogether(t *testing.T) {
 		return nil
 	}))
 	_ = do(ok, around(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
-		if call.Tried("a") || call.Elsewhere() || call.Endpoint != "" {
+		if call.Tried("a") || call.Elsewhere(ctx) || call.Endpoint != "" {
 			t.Error("the next call knows what the last one has tried")
 		}
 		return nil

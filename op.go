@@ -78,6 +78,14 @@ func Request[T any](call *Call) (T, bool) {
 	return v, ok
 }
 
+// Peek returns the request of the call as a T, to be read only, and whether it
+// is one. It costs nothing, where Request may have to make a copy.
+func Peek[T any](call *Call) (T, bool) {
+	call.check()
+	v, ok := call.self.request().(T)
+	return v, ok
+}
+
 // Result returns the result of the call as a T, and whether there is one. A
 // failure may have a result too: a 503 has. What a function has returned beside
 // an error is none.

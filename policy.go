@@ -22,6 +22,15 @@ type MiddlewareFunc func(next Func) Func
 // Wrap returns f(next).
 func (f MiddlewareFunc) Wrap(next Func) Func { return f(next) }
 
+// An Overseer is a Middleware that wants to know what is beneath it, as a
+// balancer does that passes over the endpoints whose breakers are open.
+type Overseer interface {
+	Middleware
+	// WrapOver is called in place of Wrap. below is the middleware beneath, the
+	// outermost first.
+	WrapOver(next Func, below []Middleware) Func
+}
+
 // A Policy is an ordered stack of middleware, and a Middleware itself. The
 // first is the outermost. The zero Policy and a nil one run calls unchanged.
 //
@@ -66,7 +75,11 @@ func (p *Policy) Wrap(next Func) Func {
 		return next
 	}
 	for i := len(p.stack) - 1; i >= 0; i-- {
-		next = p.stack[i].Wrap(next)
+		if o, ok := p.stack[i].(Overseer); ok {
+			next = o.WrapOver(next, p.stack[i+1:])
+		} else {
+			next = p.stack[i].Wrap(next)
+		}
 		if next == nil {
 			panic(fmt.Sprintf("backstay: %s returned no Func from Wrap", name(p.stack[i])))
 		}

@@ -1,6 +1,7 @@
 package backstay
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -21,7 +22,7 @@ type shared struct {
 type Router interface {
 	// Untried reports whether it could give the call an endpoint that none of
 	// its attempts was given before.
-	Untried(call *Call) bool
+	Untried(ctx context.Context, call *Call) bool
 }
 
 // Try sets Endpoint and remembers it as tried by the logical call, all its
@@ -33,14 +34,38 @@ func (c *Call) Try(endpoint string, r Router) bool {
 	c.check()
 	c.Endpoint = endpoint
 	s := &c.root.shared
+	if c.alone() {
+		return s.try(endpoint, r)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.try(endpoint, r)
+}
+
+func (s *shared) try(endpoint string, r Router) bool {
 	s.router, s.dirty = r, true
 	if slices.Contains(s.tried, endpoint) {
 		return false
 	}
 	s.tried = append(s.tried, endpoint)
 	return true
+}
+
+// alone reports whether c has no other attempts that could overlap with it. A
+// call that was never forked is used by one goroutine, and a lock costs more
+// than all the rest of a pick.
+func (c *Call) alone() bool { return c.root == c && !c.forked }
+
+// Tries returns how many endpoints the attempts of the logical call were given.
+func (c *Call) Tries() int {
+	c.check()
+	s := &c.root.shared
+	if c.alone() {
+		return len(s.tried)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.tried)
 }
 
 // Tried reports whether an attempt of the logical call was given the endpoint.
@@ -53,14 +78,14 @@ func (c *Call) Tried(endpoint string) bool {
 }
 
 // Elsewhere reports whether another attempt would go to an endpoint that this
-// call has not tried yet, so that it need not wait.
-func (c *Call) Elsewhere() bool {
+// call has not tried yet, so that it need not wait. ctx is that of the attempt.
+func (c *Call) Elsewhere(ctx context.Context) bool {
 	c.check()
 	s := &c.root.shared
 	s.mu.Lock()
 	r := s.router
 	s.mu.Unlock()
-	return r != nil && r.Untried(c)
+	return r != nil && r.Untried(ctx, c)
 }
 
 func (s *shared) reset() {

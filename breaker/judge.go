@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/internal/stopped"
 )
 
 // longAgo is how much of its caller's deadline a call must have had for the
@@ -30,52 +31,18 @@ func (b *Breaker) judgeError(ctx context.Context, call *backstay.Call, err error
 	if !call.Sent() {
 		return excluded // turned away inside: a limiter, another breaker, no endpoint
 	}
-	switch ended := ctx.Err(); {
-	case ended == nil:
-	case !errors.Is(ended, context.DeadlineExceeded):
+	switch over := ctx.Err(); {
+	case over == nil:
+	case !errors.Is(over, context.DeadlineExceeded):
 		return excluded
-	case saysStopped(err):
+	case stopped.Says(err):
 		// The caller's time was up. If it was long, that is the callee's fault.
-		if call.Ended()-call.Began() < b.enough(ctx) {
+		if call.Ended()-call.Began() < stopped.Enough(ctx, cmp.Or(b.cfg.SlowAfter, longAgo)) {
 			return excluded
 		}
 		return failure
 	}
 	return b.weigh(err)
-}
-
-// enough returns how long a call must have had until the deadline of ctx ended
-// it for that to say something about the callee. Of a timeout.Call half is: the
-// policy's own limit is longer than good calls take, unless others have used
-// most of it up.
-func (b *Breaker) enough(ctx context.Context) time.Duration {
-	long := cmp.Or(b.cfg.SlowAfter, longAgo)
-	if limit := limitOf(context.Cause(ctx)); limit > 0 {
-		return min(long, limit/2)
-	}
-	return long
-}
-
-// limitOf returns how long a *timeout.Error allowed, or 0. Package timeout is not
-// imported, so that a breaker comes without it.
-func limitOf(cause error) time.Duration {
-	if t, ok := cause.(interface{ Allowed() time.Duration }); ok {
-		return t.Allowed()
-	}
-	return 0
-}
-
-// saysStopped reports whether err is how functions say that their context has
-// ended. Another error that comes late is still an answer of the callee.
-func saysStopped(err error) bool {
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return true
-	}
-	t, ok := errors.AsType[interface {
-		error
-		Timeout() bool
-	}](err)
-	return ok && t.Timeout()
 }
 
 // weigh returns what err says by itself.

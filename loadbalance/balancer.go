@@ -1,94 +1,278 @@
 package loadbalance
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"strings"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/internal/clock"
 )
 
-// A Balancer gives each attempt of a call an endpoint. It is a
-// backstay.Middleware and safe for concurrent use. The zero value has no
-// endpoints, and its Wrap panics: make one with New.
-type Balancer struct {
-	strategy  Strategy
-	pick      picker
-	endpoints []*Endpoint
+// Config describes a Balancer. The zero value is fit for production, once
+// Update or Follow has brought endpoints.
+type Config struct {
+	// Strategy says which endpoint a call goes to. The zero value means
+	// PeakEWMA().
+	Strategy Strategy
+
+	// Endpoints are the first ones. Where there are none, calls wait until
+	// Update or Follow brings some.
+	Endpoints []Endpoint
+
+	// Health says when endpoints are left alone.
+	Health Health
+
+	// Wait is how long a call waits for the first endpoints, where there were
+	// none yet, if its context allows as much. 0 means 5 seconds.
+	Wait time.Duration
+
+	// OnChange is told when an endpoint changes its state, in order, on the
+	// goroutine of a call or a timer: it must return soon. It may use the
+	// balancer.
+	OnChange func(Change)
 }
 
-// New returns a balancer over the given endpoints: "host:port" for calls over a
-// network, and any name that the function under the policy understands.
+// A Change of the state of an endpoint.
+type Change struct {
+	Endpoint Endpoint
+	From, To State
+	Err      error // the failure that made the change, if one did
+}
+
+// Validate reports what is wrong with the config.
+func (c Config) Validate() error {
+	if c.Wait < 0 {
+		return fmt.Errorf("loadbalance: Wait is %v; give a positive duration, or 0 for 5s", c.Wait)
+	}
+	return errors.Join(c.Health.Validate(), validate(c.Endpoints))
+}
+
+// A Balancer gives each attempt of a call an endpoint. It is a
+// backstay.Middleware and safe for concurrent use. The zero value is not ready
+// and its Wrap panics: make one with New or NewBalancer.
+type Balancer struct {
+	strategy Strategy
+	health   Health
+	wait     time.Duration
+	onChange func(Change)
+	seed     uint64
+	set      atomic.Pointer[set]
+	ready    chan struct{} // closed by the first Update
+
+	clock  func() time.Duration                      // nil means that of the calls
+	after  func(time.Duration, func()) (stop func()) // time.AfterFunc
+	random func() uint64                             // nil means rand.Uint64
+
+	mu       sync.Mutex
+	nodes    map[string]*Node // by address; those that have left until their last call has ended
+	closed   chan struct{}    // closed when the last call after Close has ended
+	closing  bool
+	judged   time.Duration // when failure rates were last compared
+	onLeave  []func(address string)
+	groups   map[forgetter]bool
+	lookup   error // what the last lookup failed with
+	queue    []func()
+	handling bool
+}
+
+// New returns a balancer over the given addresses: "host:port" for calls over a
+// network, and any name that the function under the policy understands. It is
+// NewBalancer with defaults for the rest.
 //
-// It panics if there is no endpoint, or one is empty, a URL, or given twice.
-func New(s Strategy, endpoints ...string) *Balancer {
-	if s.picker == nil {
-		panic("loadbalance: New needs a strategy, such as RoundRobin()")
+// It panics if there is no address, or one is empty, a URL, or given twice.
+func New(s Strategy, addresses ...string) *Balancer {
+	if s.make == nil {
+		panic("loadbalance: New needs a strategy, such as PeakEWMA()")
 	}
-	if len(endpoints) == 0 {
-		panic("loadbalance: New needs at least one endpoint, such as \"10.0.0.1:80\"")
+	if len(addresses) == 0 {
+		panic("loadbalance: New needs at least one address, such as \"10.0.0.1:80\"; NewBalancer can wait for a resolver")
 	}
-	b := &Balancer{strategy: s}
-	seen := map[string]bool{}
-	for _, name := range endpoints {
-		if name == "" {
-			panic("loadbalance: an endpoint is empty; give its address, such as \"10.0.0.1:80\"")
-		}
-		if strings.Contains(name, "://") {
-			panic(fmt.Sprintf("loadbalance: the endpoint %q is a URL; give its address, such as \"10.0.0.1:80\"", name))
-		}
-		if seen[name] {
-			panic(fmt.Sprintf("loadbalance: the endpoint %q is given twice; give each once", name))
-		}
-		seen[name] = true
-		b.endpoints = append(b.endpoints, newEndpoint(name))
+	return NewBalancer(Config{Strategy: s, Endpoints: Addresses(addresses...)})
+}
+
+// NewBalancer returns a balancer. It panics if cfg is not valid.
+func NewBalancer(cfg Config) *Balancer {
+	if err := cfg.Validate(); err != nil {
+		panic(err.Error())
 	}
-	b.pick = s.picker(b.endpoints)
+	b := newBalancer(cfg)
+	if len(cfg.Endpoints) > 0 {
+		b.mustUpdate(cfg.Endpoints)
+	}
 	return b
+}
+
+func newBalancer(cfg Config) *Balancer {
+	b := &Balancer{
+		strategy: cfg.Strategy,
+		health:   cfg.Health.defaults(),
+		wait:     cmp.Or(cfg.Wait, 5*time.Second),
+		onChange: cfg.OnChange,
+		seed:     rand.Uint64(),
+		ready:    make(chan struct{}),
+		nodes:    map[string]*Node{},
+		groups:   map[forgetter]bool{},
+		after: func(d time.Duration, f func()) func() {
+			t := time.AfterFunc(d, f)
+			return func() { t.Stop() }
+		},
+	}
+	if b.strategy.make == nil {
+		b.strategy = PeakEWMA()
+	}
+	return b
+}
+
+func (b *Balancer) mustUpdate(endpoints []Endpoint) {
+	if err := b.Update(endpoints...); err != nil {
+		panic(err.Error())
+	}
 }
 
 // String returns "balance(strategy over n)".
 func (b *Balancer) String() string {
-	return fmt.Sprintf("balance(%s over %d)", b.strategy.name, len(b.endpoints))
+	return fmt.Sprintf("balance(%s over %d)", b.strategy.name, len(b.Nodes()))
 }
 
 // Traits states that the balancer picks.
 func (b *Balancer) Traits() backstay.Traits { return backstay.Traits{Picks: true} }
 
-// Endpoints returns the endpoints in the order they were given.
-func (b *Balancer) Endpoints() []*Endpoint { return append([]*Endpoint(nil), b.endpoints...) }
-
-// Wrap returns next with an endpoint picked for each call.
-func (b *Balancer) Wrap(next backstay.Func) backstay.Func {
-	if b.pick == nil {
-		panic("loadbalance: this Balancer was not made with New; loadbalance.New(loadbalance.RoundRobin(), \"10.0.0.1:80\") makes one")
+// Nodes returns the endpoints, in the order they were given.
+func (b *Balancer) Nodes() []*Node {
+	if s := b.set.Load(); s != nil {
+		return slices.Clone(s.nodes)
 	}
-	return func(ctx context.Context, call *backstay.Call) error {
-		e := b.choose(call)
-		e.inFlight.Add(1)
-		call.OnDone(e.done)
-		return next(ctx, call)
+	return nil
+}
+
+// Wrap returns next with an endpoint picked for each call. In a Policy the
+// balancer sees the breakers beneath it too, and passes over endpoints whose
+// breaker is open.
+func (b *Balancer) Wrap(next backstay.Func) backstay.Func { return b.WrapOver(next, nil) }
+
+// now returns when the call began, which most of the policy reads too.
+func (b *Balancer) now(call *backstay.Call) time.Duration {
+	if b.clock != nil {
+		return b.clock()
+	}
+	return call.Began()
+}
+
+// ended returns when the call had its answer.
+func (b *Balancer) ended(call *backstay.Call) time.Duration {
+	if b.clock != nil {
+		return b.clock()
+	}
+	return call.Ended()
+}
+
+// time returns the present, where there is no call.
+func (b *Balancer) time() time.Duration {
+	if b.clock != nil {
+		return b.clock()
+	}
+	return clock.Now()
+}
+
+// draw returns random bits, where there is no query.
+func (b *Balancer) draw() uint64 {
+	if b.random != nil {
+		return b.random()
+	}
+	return rand.Uint64()
+}
+
+// place returns where n is in the balancer's own order.
+func (b *Balancer) place(n *Node) uint64 {
+	d := xxhash.NewWithSeed(b.seed)
+	_, _ = d.WriteString(n.address)
+	return d.Sum64()
+}
+
+// unlock gives the mutex back and then calls the functions that are queued, in
+// order and one at a time: they may use the balancer.
+func (b *Balancer) unlock() {
+	for !b.handling && len(b.queue) > 0 {
+		f := b.queue[0]
+		b.queue = b.queue[1:]
+		b.handling = true
+		b.mu.Unlock()
+		contain(f)
+		b.mu.Lock()
+		b.handling = false
+	}
+	b.mu.Unlock()
+}
+
+// contain calls f, whose panic is not that of the call which it is told of.
+func contain(f func()) {
+	defer func() { _ = recover() }()
+	f()
+}
+
+// wrapping is what WrapOver finds beneath the balancer.
+type (
+	// A blocker turns calls away by their endpoint.
+	blocker interface{ Blocks(endpoint string) bool }
+	// A forgetter keeps something for each endpoint.
+	forgetter interface{ Forget(endpoint string) }
+)
+
+// WrapOver returns next with an endpoint picked for each call, given the
+// middleware beneath.
+func (b *Balancer) WrapOver(next backstay.Func, below []backstay.Middleware) backstay.Func {
+	if b.ready == nil {
+		panic("loadbalance: this Balancer was not made with New; loadbalance.New(loadbalance.PeakEWMA(), \"10.0.0.1:80\") makes one")
+	}
+	s := &seat{balancer: b, next: next}
+	for _, m := range below {
+		if p, ok := m.(backstay.Part); !ok || !p.Traits().NeedsEndpoint {
+			continue
+		}
+		if g, ok := m.(blocker); ok {
+			s.blockers = append(s.blockers, g)
+		}
+		if g, ok := m.(forgetter); ok {
+			b.mu.Lock()
+			b.groups[g] = true
+			b.mu.Unlock()
+		}
+	}
+	return s.run
+}
+
+// errClosed is why a balancer that was closed has no endpoint.
+var errClosed = &NoEndpointError{Why: "the balancer is closed"}
+
+// current returns the nodes, and waits for the first where there were none yet.
+func (b *Balancer) current(ctx context.Context) (*set, error) {
+	if s := b.set.Load(); s != nil {
+		return s, nil
+	}
+	t := time.NewTimer(b.wait)
+	defer t.Stop()
+	select {
+	case <-b.ready:
+		return b.set.Load(), nil
+	case <-t.C:
+		return nil, b.none(fmt.Sprintf("none were found in %v; Update or Follow brings them", b.wait))
+	case <-ctx.Done():
+		return nil, &backstay.Error{NotSent: true, Class: backstay.Classify(ctx.Err()), Err: fmt.Errorf("loadbalance: waiting for the first endpoints: %w", ctx.Err())}
 	}
 }
 
-// choose picks an endpoint and marks it as tried. Where another attempt of the
-// call has marked it since the pick, it picks again, as long as there is one
-// that is left for this attempt.
-func (b *Balancer) choose(call *backstay.Call) *Endpoint {
-	for {
-		e := b.pick(call)
-		if call.Try(e.name, b) || !b.Untried(call) {
-			return e
-		}
-	}
-}
-
-// Untried reports whether there is an endpoint that the call has not tried.
-func (b *Balancer) Untried(call *backstay.Call) bool {
-	for _, e := range b.endpoints {
-		if !call.Tried(e.name) {
-			return true
-		}
-	}
-	return false
+// none returns the error of a call that no endpoint can be given.
+func (b *Balancer) none(why string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return &NoEndpointError{Why: why, Err: b.lookup}
 }

@@ -1,62 +1,59 @@
 package loadbalance
 
 import (
-	"math/rand/v2"
+	"cmp"
 	"slices"
 	"sync/atomic"
-
-	"github.com/backstay-go/backstay"
 )
-
-// A Strategy says which endpoint is next.
-type Strategy struct {
-	name   string
-	picker func(endpoints []*Endpoint) picker
-}
-
-// A picker returns the endpoint for an attempt, one that the call has not tried
-// where there is one.
-type picker func(call *backstay.Call) *Endpoint
 
 // RoundRobin takes the endpoints in turn. Each balancer has an order of its own
 // and starts somewhere in it, or all the clients of a service would meet at the
 // same endpoint.
 //
-// It knows nothing of load: a slow endpoint gets as many calls as a fast one.
+// It knows nothing of weights and load: a slow endpoint gets as many calls as a
+// fast one.
 func RoundRobin() Strategy {
-	return Strategy{"round robin", func(endpoints []*Endpoint) picker { return newRotation(endpoints).pick }}
+	return Strategy{name: "round robin", make: newRotation}
 }
 
-// A rotation is an order of endpoints and whose turn it is.
+// A rotation takes nodes in turn.
 type rotation struct {
-	order []*Endpoint
-	turn  atomic.Uint64
+	list
+	turn atomic.Uint32
 }
 
-func newRotation(endpoints []*Endpoint) *rotation {
-	r := &rotation{order: slices.Clone(endpoints)}
-	rand.Shuffle(len(r.order), func(i, j int) { r.order[i], r.order[j] = r.order[j], r.order[i] })
-	r.turn.Store(rand.Uint64N(uint64(len(r.order))))
+func newRotation(s site, nodes []*Node) picker {
+	r := new(rotation)
+	if before, ok := s.before.(*rotation); ok {
+		r.turn.Store(before.turn.Load())
+	} else {
+		r.turn.Store(uint32(s.balancer.draw()))
+	}
+	r.list = list{site: s, nodes: shuffled(s.balancer, nodes), choose: r.next}
+	r.refresh()
 	return r
 }
 
-func (r *rotation) pick(call *backstay.Call) *Endpoint {
-	n := uint64(len(r.order))
-	first := r.first(call, n)
-	for i := range n {
-		if e := r.order[(first+i)%n]; !call.Tried(e.name) {
-			return e
-		}
+// next returns the node whose turn it is. An attempt that follows another
+// draws: if it took a turn, the next call would begin where the sick endpoint
+// is, and with two endpoints every call would meet it.
+func (r *rotation) next(q query, among []*Node) *Node {
+	if q.avoid&tried != 0 {
+		return draw(q, among)
 	}
-	return r.order[first]
+	n := among[r.turn.Add(1)%uint32(len(among))]
+	if n.State() == Warming && n.tooCold(q) {
+		return draw(q, among)
+	}
+	return n
 }
 
-// first returns where to begin. An attempt that follows another draws: if it
-// took a turn, the next call would begin where the sick endpoint is, and with
-// two endpoints every call would meet it.
-func (r *rotation) first(call *backstay.Call, n uint64) uint64 {
-	if call.Endpoint != "" {
-		return rand.Uint64N(n)
-	}
-	return r.turn.Add(1) % n // now: a sum would pass the largest number
+// shuffled returns nodes in the balancer's own order, in which those that stay
+// keep their places when others come and go.
+func shuffled(b *Balancer, nodes []*Node) []*Node {
+	order := slices.Clone(nodes)
+	slices.SortFunc(order, func(x, y *Node) int {
+		return cmp.Or(cmp.Compare(b.place(x), b.place(y)), cmp.Compare(x.address, y.address))
+	})
+	return order
 }

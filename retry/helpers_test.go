@@ -161,7 +161,7 @@ type balancer struct{ endpoints []string }
 
 func (b balancer) Traits() backstay.Traits { return backstay.Traits{Picks: true} }
 
-func (b balancer) Untried(call *backstay.Call) bool {
+func (b balancer) Untried(_ context.Context, call *backstay.Call) bool {
 	return slices.ContainsFunc(b.endpoints, func(e string) bool { return !call.Tried(e) })
 }
 

@@ -72,7 +72,7 @@ func (s *series) run(ctx context.Context, err error) error {
 // another. What is free to check comes first, and the budget is charged last.
 func (s *series) plan(ctx context.Context, err error) plan {
 	s.call.Endpoint = s.last.Endpoint
-	elsewhere := s.call.Elsewhere()
+	elsewhere := s.call.Elsewhere(ctx)
 	if why := s.final(ctx, err, elsewhere); why != "" {
 		return plan{never: why}
 	}

@@ -1,0 +1,107 @@
+package loadbalance
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// A chooser returns one of some nodes, of which there is at least one.
+type chooser func(q query, among []*Node) *Node
+
+// A list is a picker for strategies to which nodes are alike but for their
+// load. Who can be picked changes rarely and is kept as a slice, so that a pick
+// looks at no state but that of the nodes it compares.
+type list struct {
+	site   site
+	nodes  []*Node
+	choose chooser
+	view   atomic.Pointer[view]
+}
+
+// A view is what a set of nodes looks like to picks.
+type view struct {
+	live   []*Node // that can be picked
+	probes []*Node // that wait for a probe
+	panic  bool    // too few are well, so all are live
+	warm   bool    // some of them are warming
+}
+
+func newList(s site, nodes []*Node, choose chooser) *list {
+	l := &list{site: s, nodes: nodes, choose: choose}
+	l.refresh()
+	return l
+}
+
+func (l *list) refresh() { l.view.Store(look(l.site.balancer, l.nodes)) }
+
+// look returns the view of nodes. Where less than the panic threshold are well,
+// all are used: what is left would break down under the load of the others.
+func look(b *Balancer, nodes []*Node) *view {
+	v := new(view)
+	for _, n := range nodes {
+		switch s := n.State(); {
+		case s.picked():
+			v.live = append(v.live, n)
+			v.warm = v.warm || s == Warming
+		case s == Probing:
+			v.probes = append(v.probes, n)
+		}
+	}
+	if float64(len(v.live)) < b.health.PanicBelow*float64(len(nodes)) {
+		v.live, v.panic = nodes, true
+	}
+	return v
+}
+
+// probe takes the probe of a node that waits for one.
+func (v *view) probe(q query) *Node {
+	if q.avoid&(probes|tried) != 0 {
+		return nil
+	}
+	for _, n := range v.probes {
+		if !n.probing.Load() && q.admits(n) && n.probing.CompareAndSwap(false, true) {
+			return n
+		}
+	}
+	return nil
+}
+
+func (l *list) pick(q query) (*Node, bool) {
+	v := l.view.Load()
+	if len(v.probes) > 0 {
+		if n := v.probe(q); n != nil {
+			return n, true
+		}
+	}
+	if q.avoid&tried == 0 && len(v.live) > 0 {
+		if n := l.choose(q, v.live); n != nil && (q.avoid&blocked == 0 || !q.seat.blocks(n)) {
+			return n, false
+		}
+	}
+	return l.admitted(q, v), false
+}
+
+// scratch holds slices for the nodes that are left when some are passed over.
+var scratch = sync.Pool{New: func() any { return new([]*Node) }}
+
+// admitted picks from the live nodes that q admits.
+func (l *list) admitted(q query, v *view) *Node {
+	if q.avoid&^probes == 0 {
+		return nil
+	}
+	buf := scratch.Get().(*[]*Node)
+	among := (*buf)[:0]
+	for _, n := range v.live {
+		if q.admits(n) {
+			among = append(among, n)
+		}
+	}
+	var n *Node
+	if len(among) > 0 {
+		n = l.choose(q, among)
+	}
+	clear(among)
+	*buf = among
+	scratch.Put(buf)
+	return n
+}

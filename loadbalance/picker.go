@@ -1,0 +1,86 @@
+package loadbalance
+
+import (
+	"context"
+	"math/bits"
+	"math/rand/v2"
+	"time"
+
+	"github.com/backstay-go/backstay"
+)
+
+// A Strategy says which endpoint a call goes to. Make one with the functions of
+// this package, or one of your own with Custom. A Strategy may be given to
+// several balancers; each has a state of its own.
+type Strategy struct {
+	name string
+	make func(s site, nodes []*Node) picker
+	ages bool // compares how long calls have waited
+}
+
+// String returns the name of the strategy.
+func (s Strategy) String() string { return s.name }
+
+// A picker is a Strategy at work on a set of nodes.
+type picker interface {
+	// pick returns a node that q admits, or nil if there is none. It reports
+	// whether the pick is the probe of that node.
+	pick(q query) (n *Node, probe bool)
+	// refresh is called when the state of a node may have changed. The
+	// balancer's mutex is held.
+	refresh()
+}
+
+// A site is what a picker is made in.
+type site struct {
+	balancer *Balancer
+	before   picker // in place of which it is made, or nil
+}
+
+// under returns the site of a picker inside another, of which before is the
+// predecessor.
+func (s site) under(before picker) site { return site{s.balancer, before} }
+
+// A query is one pick.
+type query struct {
+	ctx   context.Context
+	call  *backstay.Call
+	seat  *seat
+	avoid avoid
+}
+
+// avoid says which nodes a pick passes over.
+type avoid uint8
+
+const (
+	tried   avoid = 1 << iota // those that the call was given before
+	blocked                   // those whose breaker is open
+	probes                    // those that would be probed: the pick is not in earnest
+)
+
+// admits reports whether the pick may be n, as far as the call goes.
+func (q query) admits(n *Node) bool {
+	if q.avoid&tried != 0 && q.call.Tried(n.address) {
+		return false
+	}
+	return q.avoid&blocked == 0 || !q.seat.blocks(n)
+}
+
+func (q query) now() time.Duration { return q.seat.balancer.now(q.call) }
+
+// random returns random bits.
+func (q query) random() uint64 {
+	if r := q.seat.balancer.random; r != nil {
+		return r()
+	}
+	return rand.Uint64()
+}
+
+// below returns a number in [0, n) made of 32 random bits.
+func below(random uint32, n int) int { return int(uint64(random) * uint64(n) >> 32) }
+
+// scale returns a number in [0, n) made of 64 random bits.
+func scale(random uint64, n int) int {
+	hi, _ := bits.Mul64(random, uint64(n))
+	return int(hi)
+}

@@ -1,0 +1,103 @@
+package loadbalance
+
+import (
+	"context"
+	"time"
+
+	"github.com/backstay-go/backstay"
+)
+
+// A seat is a balancer's place in one policy.
+type seat struct {
+	balancer *Balancer
+	next     backstay.Func
+	blockers []blocker // the breakers beneath
+}
+
+// run makes one attempt at the endpoint that it picks.
+func (s *seat) run(ctx context.Context, call *backstay.Call) error {
+	n, probe, err := s.choose(ctx, call)
+	if err != nil {
+		call.Emit(backstay.Event{Kind: backstay.EventReject, Attempt: call.Attempt, Source: s.balancer.String(), Reason: backstay.TypeOf(err), Err: err})
+		return err
+	}
+	a := attempt{node: n, began: s.balancer.now(call), probe: probe}
+	n.begin(a.began)
+	call.OnDone(n.done)
+	answered := false
+	defer func() {
+		if !answered { // panicked
+			n.answered(a.began)
+			a.ignore()
+		}
+	}()
+	err = s.next(ctx, call)
+	answered = true
+	n.answered(a.began)
+	at := s.balancer.ended(call)
+	s.balancer.settle(a, at, s.judge(ctx, call, at-a.began, err), err)
+	return err
+}
+
+// blocks reports whether a breaker would turn a call to n away.
+func (s *seat) blocks(n *Node) bool {
+	for _, b := range s.blockers {
+		if b.Blocks(n.address) {
+			return true
+		}
+	}
+	return false
+}
+
+// maxRepicks bounds how often a pick is done again because an attempt that
+// overlaps has just taken the same node. Only a strategy that goes for nodes it
+// was not offered comes near.
+const maxRepicks = 8
+
+// choose picks a node and marks it as tried. Where another attempt of the call
+// has marked it since the pick, it picks again, as long as there is one that is
+// left for this attempt.
+func (s *seat) choose(ctx context.Context, call *backstay.Call) (*Node, bool, error) {
+	set, err := s.balancer.current(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	q := query{ctx: ctx, call: call, seat: s}
+	if len(s.blockers) > 0 {
+		q.avoid = blocked
+	}
+	if call.Tries() > 0 {
+		q.avoid |= tried
+	}
+	for i := 0; ; i++ {
+		n, probe := set.pick(q)
+		if n == nil {
+			return nil, false, s.balancer.none(set.why())
+		}
+		if call.Try(n.address, s) || i == maxRepicks || !s.Untried(ctx, call) {
+			return n, probe, nil
+		}
+		if probe {
+			n.probing.Store(false)
+		}
+		q.avoid |= tried
+	}
+}
+
+// Untried reports whether there is a node for the call that none of its
+// attempts was given.
+func (s *seat) Untried(ctx context.Context, call *backstay.Call) bool {
+	set := s.balancer.set.Load()
+	if set == nil {
+		return false
+	}
+	n, _ := set.root.pick(query{ctx: ctx, call: call, seat: s, avoid: tried | blocked | probes})
+	return n != nil
+}
+
+// An attempt is at a node.
+type attempt struct {
+	node  *Node
+	began time.Duration
+	probe bool // the one that finds out whether the node is well again
+}

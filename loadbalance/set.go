@@ -1,0 +1,216 @@
+package loadbalance
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// A set is the nodes that a balancer has at some time, and what picks from
+// them.
+type set struct {
+	nodes  []*Node
+	root   picker
+	closed bool
+}
+
+// pick returns a node for q: one that q admits, else one whose breaker is
+// closed though it was tried, else any.
+func (s *set) pick(q query) (*Node, bool) {
+	n, probe := s.root.pick(q)
+	if n == nil && q.avoid&tried != 0 {
+		q.avoid &^= tried
+		q.avoid |= probes
+		n, probe = s.root.pick(q)
+	}
+	if n == nil && q.avoid&blocked != 0 {
+		q.avoid = probes
+		n, probe = s.root.pick(q)
+	}
+	return n, probe
+}
+
+func (s *set) why() string {
+	switch {
+	case s.closed:
+		return errClosed.Why
+	case len(s.nodes) == 0:
+		return "there are none"
+	}
+	return "the strategy found none for it"
+}
+
+// Update replaces the endpoints. Those that stay keep what is known of them;
+// new ones begin slowly; those that are gone finish the calls that they have.
+// With no endpoints, calls fail with a NoEndpointError until there are some.
+//
+// An error says what is wrong with the endpoints, which are then as they were.
+func (b *Balancer) Update(endpoints ...Endpoint) error {
+	if err := validate(endpoints); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.unlock()
+	if b.closing {
+		return errClosed
+	}
+	b.lookup = nil
+	b.replace(endpoints)
+	return nil
+}
+
+// replace makes endpoints those of the balancer.
+func (b *Balancer) replace(endpoints []Endpoint) {
+	before := b.set.Load()
+	if before != nil && before.is(endpoints) {
+		return
+	}
+	after := new(set)
+	stay := make(map[*Node]bool, len(endpoints))
+	anew := before == nil || len(before.nodes) == 0
+	for _, e := range endpoints {
+		n := b.join(e, anew)
+		after.nodes = append(after.nodes, n)
+		stay[n] = true
+	}
+	s := site{balancer: b}
+	if before != nil {
+		s.before = before.root
+		for _, n := range before.nodes {
+			if !stay[n] {
+				b.leave(n)
+			}
+		}
+	}
+	after.root = b.strategy.make(s, after.nodes)
+	b.set.Store(after)
+	if before == nil {
+		close(b.ready)
+	}
+}
+
+// is reports whether the nodes of the set are those endpoints.
+func (s *set) is(endpoints []Endpoint) bool {
+	return slices.EqualFunc(s.nodes, endpoints, func(n *Node, e Endpoint) bool {
+		is := n.Endpoint()
+		return is.Address == e.Address && is.Weight == e.Weight && is.Locality == e.Locality && is.Role == e.Role &&
+			maps.Equal(is.Attributes, e.Attributes)
+	})
+}
+
+// join returns the node of an endpoint, a new one or that which it has. Where
+// there are others to carry the load, a new one begins slowly.
+func (b *Balancer) join(e Endpoint, anew bool) *Node {
+	n := b.nodes[e.Address]
+	if n == nil {
+		n = newNode(b, e)
+		b.nodes[e.Address] = n
+		if !anew {
+			b.warm(n, nil)
+		}
+		return n
+	}
+	n.describe(e)
+	if n.State() == Gone {
+		b.warm(n, nil)
+	}
+	return n
+}
+
+// leave takes n out. Its calls go on.
+func (b *Balancer) leave(n *Node) {
+	n.well.stopTimer()
+	b.become(n, Gone, nil)
+	if n.inFlight.Load() == 0 {
+		b.left(n)
+	}
+}
+
+// release is called when the last call at a node that has left has ended.
+func (b *Balancer) release(n *Node) {
+	b.mu.Lock()
+	defer b.unlock()
+	if n.State() == Gone && n.inFlight.Load() == 0 {
+		b.left(n)
+	}
+}
+
+// left releases what there is for the endpoint n. A pick from an older set may
+// still choose n; then this happens again when that call has ended.
+func (b *Balancer) left(n *Node) {
+	if now := b.nodes[n.address]; now != nil && now != n {
+		return // the address is another node's by now
+	}
+	delete(b.nodes, n.address)
+	for _, f := range b.onLeave {
+		b.queue = append(b.queue, func() { f(n.address) })
+	}
+	for g := range b.groups {
+		b.queue = append(b.queue, func() { g.Forget(n.address) })
+	}
+	if b.closing && len(b.nodes) == 0 {
+		b.finish()
+	}
+}
+
+// OnLeave has f called with the address of each endpoint that is gone, once its
+// last call has ended: for those who keep something for each endpoint, such as
+// connections. Package httpcall does so for its own.
+func (b *Balancer) OnLeave(f func(address string)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.onLeave = append(b.onLeave, f)
+}
+
+// maxClose bounds how long Close waits, whatever its context says.
+const maxClose = 30 * time.Second
+
+// Close takes all endpoints out and waits until their calls have ended, at most
+// as long as ctx lasts, and at most 30 seconds. The error tells how many had
+// not. Calls that are made afterwards fail with a NoEndpointError.
+func (b *Balancer) Close(ctx context.Context) error {
+	b.mu.Lock()
+	if !b.closing {
+		b.replace(nil)
+		b.set.Store(&set{root: b.set.Load().root, closed: true})
+		b.closing, b.closed = true, make(chan struct{})
+		if len(b.nodes) == 0 {
+			b.finish()
+		}
+	}
+	closed := b.closed
+	b.unlock()
+	t := time.NewTimer(maxClose)
+	defer t.Stop()
+	select {
+	case <-closed:
+		return nil
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return b.unclosed()
+}
+
+// finish says that no call is left after Close.
+func (b *Balancer) finish() {
+	select {
+	case <-b.closed:
+	default:
+		close(b.closed)
+	}
+}
+
+func (b *Balancer) unclosed() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	calls := 0
+	for _, n := range b.nodes {
+		calls += n.InFlight()
+	}
+	if calls == 0 {
+		return nil
+	}
+	return fmt.Errorf("loadbalance: closed with %d calls in flight; a response body that is not closed keeps its call in flight", calls)
+}

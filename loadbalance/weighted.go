@@ -1,0 +1,154 @@
+package loadbalance
+
+import (
+	"container/heap"
+	"slices"
+	"sync/atomic"
+)
+
+// Weighted takes the endpoints in turn, each as often as its weight says, and
+// spreads the turns of each: weights 5, 1, 1 give a a b a c a a and not five
+// times a in a row. Weights that differ by more than a factor of 4096 are
+// rounded.
+func Weighted() Strategy {
+	return Strategy{name: "weighted", make: func(s site, nodes []*Node) picker {
+		turn := new(atomic.Uint32)
+		if before, ok := s.before.(*schedule); ok && before.turn != nil {
+			turn.Store(before.turn.Load())
+		} else {
+			turn.Store(uint32(s.balancer.draw()))
+		}
+		p := newSchedule(s, shuffled(s.balancer, nodes), func(_ query, turns int) int { return int(turn.Add(1) % uint32(turns)) })
+		p.turn = turn
+		return p
+	}}
+}
+
+// A schedule is a picker that takes its nodes from a sequence, made when the
+// nodes change, in which each is as often as its weight says.
+type schedule struct {
+	site     site
+	nodes    []*Node
+	position func(q query, turns int) int
+	turn     *atomic.Uint32
+	view     atomic.Pointer[scheduleView]
+}
+
+type scheduleView struct {
+	*view
+	turns []*Node
+}
+
+func newSchedule(s site, nodes []*Node, position func(q query, turns int) int) *schedule {
+	p := &schedule{site: s, nodes: nodes, position: position}
+	p.refresh()
+	return p
+}
+
+func (s *schedule) refresh() {
+	v := look(s.site.balancer, s.nodes)
+	s.view.Store(&scheduleView{v, turns(v.live)})
+}
+
+func (s *schedule) pick(q query) (*Node, bool) {
+	v := s.view.Load()
+	if len(v.probes) > 0 {
+		if n := v.probe(q); n != nil {
+			return n, true
+		}
+	}
+	if len(v.turns) == 0 {
+		return nil, false
+	}
+	if q.avoid&tried == 0 {
+		n := v.turns[s.position(q, len(v.turns))]
+		if n.State() == Warming && n.tooCold(q) {
+			n = v.turns[scale(q.random(), len(v.turns))]
+		}
+		if q.avoid&blocked == 0 || !q.seat.blocks(n) {
+			return n, false
+		}
+	}
+	// A retry draws a place in the sequence, for the reason that it does so in
+	// a rotation, and takes the next node that is left.
+	at := scale(q.random(), len(v.turns))
+	for i := range v.turns {
+		if n := v.turns[(at+i)%len(v.turns)]; q.admits(n) {
+			return n, false
+		}
+	}
+	return nil, false
+}
+
+// maxTurns bounds the length of a sequence, by its least and by the places for
+// each node.
+const (
+	maxTurns    = 4096
+	turnsOfNode = 64
+)
+
+// turns returns the smooth sequence of nodes by weight: the n-th turn of a node
+// of weight w stands where n/w says.
+func turns(nodes []*Node) []*Node {
+	if len(nodes) == 0 {
+		return nil
+	}
+	weights := make([]int, len(nodes))
+	total, divisor := 0, 0
+	for i, n := range nodes {
+		weights[i] = n.Endpoint().weight()
+		divisor = gcd(weights[i], divisor)
+	}
+	for i := range weights {
+		weights[i] /= divisor
+		total += weights[i]
+	}
+	if limit := max(maxTurns, turnsOfNode*len(nodes)); total > limit {
+		sum := 0
+		for i, w := range weights {
+			weights[i] = max(1, int(float64(w)*float64(limit)/float64(total)+0.5))
+			sum += weights[i]
+		}
+		total = sum
+	}
+	return smooth(nodes, weights, total)
+}
+
+func smooth(nodes []*Node, weights []int, total int) []*Node {
+	due := make(deadlines, len(nodes))
+	for i, w := range weights {
+		// The first turns are spread too, or all would begin in the order given.
+		due[i] = deadline{at: 0.5 / float64(w), every: 1 / float64(w), node: i}
+	}
+	heap.Init(&due)
+	sequence := make([]*Node, 0, total)
+	for range total {
+		sequence = append(sequence, nodes[due[0].node])
+		due[0].at += due[0].every
+		heap.Fix(&due, 0)
+	}
+	return slices.Clip(sequence)
+}
+
+// deadlines is a heap of when nodes are due for their next turns.
+type deadlines []deadline
+
+type deadline struct {
+	at, every float64
+	node      int
+}
+
+func (d deadlines) Len() int { return len(d) }
+func (d deadlines) Less(i, j int) bool {
+	return d[i].at < d[j].at || d[i].at == d[j].at && d[i].node < d[j].node
+}
+func (d deadlines) Swap(i, j int) { d[i], d[j] = d[j], d[i] }
+func (d *deadlines) Push(any)     {}
+func (d *deadlines) Pop() any     { return nil }
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}

@@ -154,6 +154,16 @@ func (b *Balancer) Nodes() []*Node {
 	return nil
 }
 
+// Addresses returns the addresses of the endpoints, in the order they were
+// given.
+func (b *Balancer) Addresses() []string {
+	var addresses []string
+	for _, n := range b.Nodes() {
+		addresses = append(addresses, n.address)
+	}
+	return addresses
+}
+
 // Wrap returns next with an endpoint picked for each call. In a Policy the
 // balancer sees the breakers beneath it too, and passes over endpoints whose
 // breaker is open.

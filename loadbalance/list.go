@@ -23,7 +23,7 @@ type view struct {
 	live   []*Node // that can be picked
 	probes []*Node // that wait for a probe
 	panic  bool    // too few are well, so all are live
-	warm   bool    // some of them are warming
+	calm   bool    // all nodes are live and none is special
 }
 
 func newList(s site, nodes []*Node, choose chooser) *list {
@@ -37,15 +37,15 @@ func (l *list) refresh() { l.view.Store(look(l.site.balancer, l.nodes)) }
 // look returns the view of nodes. Where less than the panic threshold are well,
 // all are used: what is left would break down under the load of the others.
 func look(b *Balancer, nodes []*Node) *view {
-	v := new(view)
+	v := &view{calm: len(nodes) > 0}
 	for _, n := range nodes {
 		switch s := n.State(); {
 		case s.picked():
 			v.live = append(v.live, n)
-			v.warm = v.warm || s == Warming
 		case s == Probing:
 			v.probes = append(v.probes, n)
 		}
+		v.calm = v.calm && n.State() == Available
 	}
 	if float64(len(v.live)) < b.health.PanicBelow*float64(len(nodes)) {
 		v.live, v.panic = nodes, true
@@ -68,6 +68,14 @@ func (v *view) probe(q query) *Node {
 
 func (l *list) pick(q query) (*Node, bool) {
 	v := l.view.Load()
+	if v.calm && q.avoid == 0 { // which is almost always so
+		return l.choose(q, v.live), false
+	}
+	return l.among(q, v)
+}
+
+// among picks where some nodes are special.
+func (l *list) among(q query, v *view) (*Node, bool) {
 	if len(v.probes) > 0 {
 		if n := v.probe(q); n != nil {
 			return n, true

@@ -93,12 +93,14 @@ func (n *Node) end() {
 	}
 }
 
+// perWeight returns 1/weight.
+func (n *Node) perWeight() float64 { return math.Float64frombits(n.scale.Load()) }
+
 // cost returns what a strategy multiplies load with: 1/weight, and more during
 // the slow start.
 func (n *Node) cost(q query) float64 {
-	scale := math.Float64frombits(n.scale.Load())
 	if n.State() == Warming {
-		scale /= n.warmth(q.now())
+		return n.perWeight() / n.warmth(q.now())
 	}
-	return scale
+	return n.perWeight()
 }

@@ -2,6 +2,7 @@ package loadbalance
 
 import (
 	"math"
+	"math/bits"
 	"time"
 )
 
@@ -11,6 +12,70 @@ const penalty = 5 * time.Second
 
 // tau is the time constant of the moving average of latencies.
 const tau = 3 * time.Second
+
+// choices is how many endpoints PeakEWMA compares.
+const choices = 5
+
+// PeakEWMA takes the endpoint that will answer soonest of five drawn at random,
+// by what each has taken lately and how much it has to do.
+func PeakEWMA() Strategy {
+	return Strategy{name: "peak EWMA", ages: true, make: func(s site, nodes []*Node) picker {
+		return newList(s, nodes, cheapest)
+	}}
+}
+
+func cheapest(q query, among []*Node) *Node {
+	if len(among) == 1 {
+		return among[0]
+	}
+	var drawn [choices]int
+	k := distinct(q, len(among), &drawn)
+	now := q.now()
+	var best *Node
+	least := math.MaxFloat64
+	for _, i := range drawn[:k] {
+		n := among[i]
+		c := n.latencyAt(now) * float64(n.inFlight.Load()+1) * n.cost(q)
+		if c < least {
+			best, least = n, c
+		}
+	}
+	return best
+}
+
+// distinct draws up to five different numbers below n, in a random order.
+func distinct(q query, n int, to *[choices]int) int {
+	r := q.random()
+	if n <= choices {
+		at := below(uint32(r), n)
+		for i := range n {
+			to[i] = at
+			if at++; at == n {
+				at = 0
+			}
+		}
+		return n
+	}
+	at := below(uint32(r), n)
+	hi, _ := bits.Mul64(r<<32, uint64(n))
+	_ = hi
+	for i := range choices {
+		to[i] = at
+		if at++; at == n {
+			at = 0
+		}
+	}
+	return choices
+}
+
+// latencyAt returns the latency to expect of n.
+func (n *Node) latencyAt(now time.Duration) float64 {
+	l := math.Float64frombits(n.latency.Load())
+	if w := n.waiting.Load(); w > 0 {
+		l = max(l, float64(int64(now)-n.begun.Load()/w))
+	}
+	return l
+}
 
 // observe takes the latency of an answer into the average: a peak at once,
 // anything below slowly, by the time since the last.
@@ -36,12 +101,3 @@ func (n *Node) atLeast(at, took time.Duration) {
 		n.observe(at, took)
 	}
 }
-
-// PeakEWMA is a placeholder until the simulation has spoken.
-func PeakEWMA() Strategy {
-	return Strategy{name: "peak EWMA", ages: true, make: func(s site, nodes []*Node) picker {
-		return newList(s, nodes, cheapest)
-	}}
-}
-
-func cheapest(q query, among []*Node) *Node { return lessLoaded(q, among) }

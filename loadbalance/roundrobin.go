@@ -34,6 +34,13 @@ func newRotation(s site, nodes []*Node) picker {
 	return r
 }
 
+func (r *rotation) pick(q query) (*Node, bool) {
+	if v := r.view.Load(); v.calm && q.avoid == 0 {
+		return v.live[r.turn.Add(1)%uint32(len(v.live))], false
+	}
+	return r.list.pick(q)
+}
+
 // next returns the node whose turn it is. An attempt that follows another
 // draws: if it took a turn, the next call would begin where the sick endpoint
 // is, and with two endpoints every call would meet it.

@@ -1,0 +1,200 @@
+package loadbalance
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+)
+
+// LocalityConfig says which endpoints are near.
+type LocalityConfig struct {
+	// Local is the client's own locality, as in "europe-west1/b". Endpoints of
+	// the same are nearest, then those that have its first parts in common.
+	Local string
+
+	// Reserve is how many times its usual load a locality can bear: with the
+	// 1.4 that 0 means, calls go elsewhere when less than 71 % of the near
+	// endpoints are well, as many as those cannot bear.
+	Reserve float64
+
+	// Spill sends a call elsewhere where the endpoint picked has so many calls
+	// in flight for each unit of its weight, and one farther away has fewer.
+	// 0 means that load alone sends no call elsewhere.
+	Spill int
+}
+
+// Validate reports what is wrong with the config.
+func (c LocalityConfig) Validate() error {
+	switch {
+	case c.Local == "":
+		return fmt.Errorf("loadbalance: Local is empty; give the client's own locality, such as \"europe-west1/b\"")
+	case c.Reserve != 0 && !(c.Reserve >= 1):
+		return fmt.Errorf("loadbalance: Reserve is %v; give a factor of at least 1, or 0 for 1.4", c.Reserve)
+	case c.Spill < 0:
+		return fmt.Errorf("loadbalance: Spill is %d; give a number of calls in flight, or 0 for none", c.Spill)
+	}
+	return nil
+}
+
+// Locality picks with a strategy from the endpoints that are nearest, and from
+// those farther away as far as the near ones cannot bear the load or were
+// tried. It panics if cfg is not valid.
+//
+// It is for calls whose way is long compared to their work. Where every zone has
+// not enough endpoints for its own clients, Spill is needed, or the near ones
+// are overloaded while others idle.
+func Locality(cfg LocalityConfig, s Strategy) Strategy {
+	if err := cfg.Validate(); err != nil {
+		panic(err.Error())
+	}
+	s.check("Locality")
+	cfg.Reserve = cmp.Or(cfg.Reserve, 1.4)
+	return Strategy{name: s.name + " near " + cfg.Local, ages: s.ages, make: func(at site, nodes []*Node) picker {
+		before, _ := at.before.(*nearness)
+		r := &nearness{site: at, cfg: cfg}
+		for _, near := range byDistance(cfg.Local, nodes) {
+			var was picker
+			if before != nil {
+				was = before.at(near.common)
+			}
+			near.picker = s.make(at.under(was), near.nodes)
+			r.tiers = append(r.tiers, near)
+		}
+		r.share()
+		return r
+	}}
+}
+
+// A nearness is the endpoints around the client, the nearest first.
+type nearness struct {
+	site   site
+	cfg    LocalityConfig
+	tiers  []tier
+	shares atomic.Pointer[[]float64] // of the load, summed up from the nearest
+}
+
+// A tier is the endpoints that have so many parts of their locality in common
+// with the client.
+type tier struct {
+	common int
+	nodes  []*Node
+	picker picker
+}
+
+func byDistance(local string, nodes []*Node) []tier {
+	var tiers []tier
+	for _, n := range nodes {
+		c := common(local, n.Endpoint().Locality)
+		i := slices.IndexFunc(tiers, func(t tier) bool { return t.common == c })
+		if i < 0 {
+			i = len(tiers)
+			tiers = append(tiers, tier{common: c})
+		}
+		tiers[i].nodes = append(tiers[i].nodes, n)
+	}
+	slices.SortFunc(tiers, func(a, b tier) int { return cmp.Compare(b.common, a.common) })
+	return tiers
+}
+
+// common returns how many parts two localities begin with alike.
+func common(a, b string) (parts int) {
+	for a != "" && b != "" {
+		x, restA, _ := strings.Cut(a, "/")
+		y, restB, _ := strings.Cut(b, "/")
+		if x != y {
+			break
+		}
+		parts++
+		a, b = restA, restB
+	}
+	return parts
+}
+
+func (r *nearness) at(common int) picker {
+	for _, t := range r.tiers {
+		if t.common == common {
+			return t.picker
+		}
+	}
+	return nil
+}
+
+func (r *nearness) refresh() {
+	for _, t := range r.tiers {
+		t.picker.refresh()
+	}
+	r.share()
+}
+
+// share gives each tier the load that it can bear, of what those before it have
+// left. Where all together cannot bear it, each has its part of it.
+func (r *nearness) share() {
+	shares := make([]float64, len(r.tiers))
+	sum := 0.0
+	for i, t := range r.tiers {
+		sum += min(r.cfg.Reserve*wellShare(t.nodes), 1-min(sum, 1))
+		shares[i] = sum
+	}
+	if sum > 0 && sum < 1 {
+		for i := range shares {
+			shares[i] /= sum
+		}
+	}
+	r.shares.Store(&shares)
+}
+
+// wellShare returns how many of the nodes can be picked, by weight.
+func wellShare(nodes []*Node) float64 {
+	well, all := 0, 0
+	for _, n := range nodes {
+		w := n.Endpoint().weight()
+		all += w
+		if n.State().picked() {
+			well += w
+		}
+	}
+	return float64(well) / float64(all)
+}
+
+func (r *nearness) pick(q query) (*Node, bool) {
+	first := r.first(q)
+	for i := first; i < len(r.tiers); i++ {
+		if n, probe := r.tiers[i].picker.pick(q); n != nil {
+			return r.spilled(q, i, n, probe)
+		}
+	}
+	for i := range first {
+		if n, probe := r.tiers[i].picker.pick(q); n != nil {
+			return n, probe
+		}
+	}
+	return nil, false
+}
+
+// first returns the tier that the call goes to if it can.
+func (r *nearness) first(q query) int {
+	shares := *r.shares.Load()
+	if len(shares) == 0 || shares[0] >= 1 || q.avoid&tried != 0 {
+		return 0
+	}
+	at := float64(q.random()>>11) / (1 << 53)
+	i, _ := slices.BinarySearch(shares, at)
+	return min(i, len(shares)-1)
+}
+
+// spilled returns a node farther away in place of n, of tier i, if n has too
+// much to do and that one has less.
+func (r *nearness) spilled(q query, i int, n *Node, probe bool) (*Node, bool) {
+	if r.cfg.Spill == 0 || probe || n.crowd(q) <= float64(r.cfg.Spill) {
+		return n, probe
+	}
+	q.avoid |= probes
+	for _, t := range r.tiers[i+1:] {
+		if far, _ := t.picker.pick(q); far != nil && far.crowd(q) < n.crowd(q) {
+			return far, false
+		}
+	}
+	return n, false
+}

@@ -1,0 +1,273 @@
+package loadbalance
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/internal/hashing"
+)
+
+// A Partition is a part of the keys, and the endpoints that have it.
+type Partition struct {
+	// Name is the identity of the partition.
+	Name string
+
+	// Endpoints are the addresses of those that have it. Where there are none,
+	// the endpoints say so themselves: those are meant whose attribute
+	// "partition" is the Name, or a list with commas that has it.
+	Endpoints []string
+}
+
+// A Schema says which partition a key is in. It does not change; Partitions
+// swaps one for another. The zero value has no partitions.
+type Schema struct {
+	name  string
+	parts []Partition
+	find  func(key string) int // the index of the partition, or -1
+}
+
+// HashSchema spreads keys over partitions by a hash of them. When a partition
+// comes or goes only its own keys move.
+func HashSchema(parts ...Partition) (Schema, error) {
+	members := make([]hashing.Member, len(parts))
+	for i, p := range parts {
+		members[i] = hashing.Member{Name: p.Name, Weight: 1}
+	}
+	ring := hashing.NewRing(members)
+	return newSchema("hash", parts, func(key string) int { return ring.At(ring.Find(hashing.Sum(key))) })
+}
+
+// A Range is a partition of the keys from From on, in the order of bytes, up to
+// the next Range's.
+type Range struct {
+	From string
+	Partition
+}
+
+// RangeSchema gives ranges of keys to partitions. Keys below the first From are
+// in none, so the first is often "".
+func RangeSchema(ranges ...Range) (Schema, error) {
+	ranges = slices.Clone(ranges)
+	slices.SortFunc(ranges, func(a, b Range) int { return cmp.Compare(a.From, b.From) })
+	var parts []Partition
+	index := make([]int, len(ranges)) // a partition may have several ranges
+	for i, r := range ranges {
+		if i > 0 && r.From == ranges[i-1].From {
+			return Schema{}, fmt.Errorf("loadbalance: two ranges begin at %q; give each a From of its own", r.From)
+		}
+		index[i] = slices.IndexFunc(parts, func(p Partition) bool { return p.Name == r.Name })
+		if index[i] < 0 {
+			index[i] = len(parts)
+			parts = append(parts, r.Partition)
+		} else if !slices.Equal(parts[index[i]].Endpoints, r.Endpoints) {
+			return Schema{}, fmt.Errorf("loadbalance: the partition %q has different endpoints in two ranges; give both the same", r.Name)
+		}
+	}
+	return newSchema("range", parts, func(key string) int {
+		i, found := slices.BinarySearchFunc(ranges, key, func(r Range, key string) int { return cmp.Compare(r.From, key) })
+		switch {
+		case found:
+			return index[i]
+		case i == 0:
+			return -1
+		}
+		return index[i-1]
+	})
+}
+
+// DirectorySchema looks keys up: find returns the name of the partition that
+// has a key, or "". It is called for each pick, so it must be quick and safe for
+// concurrent use.
+func DirectorySchema(find func(key string) (partition string), parts ...Partition) (Schema, error) {
+	if find == nil {
+		return Schema{}, errors.New("loadbalance: DirectorySchema needs a function that finds the partition of a key")
+	}
+	byName := make(map[string]int, len(parts))
+	for i, p := range parts {
+		byName[p.Name] = i
+	}
+	return newSchema("directory", parts, func(key string) int {
+		if i, ok := byName[find(key)]; ok {
+			return i
+		}
+		return -1
+	})
+}
+
+func newSchema(name string, parts []Partition, find func(string) int) (Schema, error) {
+	if len(parts) == 0 {
+		return Schema{}, fmt.Errorf("loadbalance: a %s schema needs at least one partition", name)
+	}
+	seen := map[string]bool{}
+	for _, p := range parts {
+		switch {
+		case p.Name == "":
+			return Schema{}, fmt.Errorf("loadbalance: a partition of a %s schema has no name; give it one", name)
+		case seen[p.Name]:
+			return Schema{}, fmt.Errorf("loadbalance: the partition %q is given twice; give it once", p.Name)
+		}
+		seen[p.Name] = true
+	}
+	return Schema{name, slices.Clone(parts), find}, nil
+}
+
+// Partitions returns the partitions, in the order of the keys where they have
+// one.
+func (s Schema) Partitions() []Partition { return slices.Clone(s.parts) }
+
+// Of returns the partition that has a key, and whether there is one.
+func (s Schema) Of(key string) (Partition, bool) {
+	if s.find != nil {
+		if i := s.find(key); i >= 0 {
+			return s.parts[i], true
+		}
+	}
+	return Partition{}, false
+}
+
+// Group divides keys by the partition that has them, for a function that splits
+// a request. Keys that are in no partition are under "".
+func (s Schema) Group(keys ...string) map[string][]string {
+	groups := map[string][]string{}
+	for _, k := range keys {
+		p, _ := s.Of(k)
+		groups[p.Name] = append(groups[p.Name], k)
+	}
+	return groups
+}
+
+// Partitions is what sends a call to the endpoints that have its key. It is safe
+// for concurrent use; make it with NewPartitions.
+type Partitions struct {
+	key    func(ctx context.Context, call *backstay.Call) string
+	within Strategy
+	schema atomic.Pointer[Schema]
+
+	mu    sync.Mutex
+	users map[*Balancer]bool
+}
+
+// NewPartitions returns partitions by a schema. key returns the key of a call,
+// or "" if it has none: the call then fails with a NoEndpointError, as it does
+// if no partition has the key. within picks among the endpoints of a partition.
+//
+// It panics if there is no key, schema or strategy.
+func NewPartitions(key func(ctx context.Context, call *backstay.Call) string, schema Schema, within Strategy) *Partitions {
+	if key == nil {
+		panic("loadbalance: NewPartitions needs a function that returns the key of a call")
+	}
+	within.check("NewPartitions")
+	p := &Partitions{key: key, within: within, users: map[*Balancer]bool{}}
+	if err := p.Swap(schema); err != nil {
+		panic(err.Error())
+	}
+	return p
+}
+
+// Schema returns the schema in use.
+func (p *Partitions) Schema() Schema { return *p.schema.Load() }
+
+// Swap puts another schema in place of the one in use, such as after a move of
+// data. Each pick goes by one of them, whole; calls that are under way are not
+// touched.
+func (p *Partitions) Swap(s Schema) error {
+	if s.find == nil {
+		return errors.New("loadbalance: the schema is empty; make it with HashSchema, RangeSchema or DirectorySchema")
+	}
+	p.schema.Store(&s)
+	p.mu.Lock()
+	users := make([]*Balancer, 0, len(p.users))
+	for b := range p.users {
+		users = append(users, b)
+	}
+	p.mu.Unlock()
+	for _, b := range users {
+		b.rebuild()
+	}
+	return nil
+}
+
+// Strategy returns the strategy that picks by partition.
+func (p *Partitions) Strategy() Strategy {
+	return Strategy{name: p.Schema().name + " partitions, " + p.within.name, ages: p.within.ages, make: p.picker}
+}
+
+func (p *Partitions) picker(s site, nodes []*Node) picker {
+	p.mu.Lock()
+	p.users[s.balancer] = true
+	p.mu.Unlock()
+	schema := p.schema.Load()
+	before, _ := s.before.(*partitioned)
+	next := &partitioned{key: p.key, schema: schema, parts: make([]picker, len(schema.parts))}
+	for i, part := range schema.parts {
+		next.parts[i] = p.within.make(s.under(before.of(part.Name)), part.among(nodes))
+	}
+	return next
+}
+
+// among returns the nodes that have the partition.
+func (p Partition) among(nodes []*Node) (have []*Node) {
+	for _, n := range nodes {
+		if len(p.Endpoints) > 0 {
+			if slices.Contains(p.Endpoints, n.address) {
+				have = append(have, n)
+			}
+		} else if slices.Contains(strings.Split(n.Endpoint().Attributes["partition"], ","), p.Name) {
+			have = append(have, n)
+		}
+	}
+	return have
+}
+
+// partitioned picks from the nodes that have the call's key.
+type partitioned struct {
+	key    func(ctx context.Context, call *backstay.Call) string
+	schema *Schema
+	parts  []picker
+}
+
+// of returns the picker of the partition with a name, or nil.
+func (p *partitioned) of(name string) picker {
+	if p != nil {
+		for i, part := range p.schema.parts {
+			if part.Name == name {
+				return p.parts[i]
+			}
+		}
+	}
+	return nil
+}
+
+func (p *partitioned) pick(q query) (*Node, bool) {
+	key := p.key(q.ctx, q.call)
+	if key == "" {
+		return nil, false
+	}
+	i := p.schema.find(key)
+	if i < 0 {
+		return nil, false
+	}
+	return p.parts[i].pick(q)
+}
+
+func (p *partitioned) refresh() {
+	for _, part := range p.parts {
+		part.refresh()
+	}
+}
+
+// rebuild makes the picker anew, from the same nodes.
+func (b *Balancer) rebuild() {
+	b.mu.Lock()
+	defer b.unlock()
+	if s := b.set.Load(); s != nil && !s.closed {
+		b.set.Store(&set{nodes: s.nodes, root: b.strategy.make(site{b, s.root}, s.nodes)})
+	}
+}

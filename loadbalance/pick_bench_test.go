@@ -1,0 +1,112 @@
+package loadbalance
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/internal/clock"
+)
+
+// BenchmarkPick measures what a strategy costs: the pick and what it has to
+// count for the next one. "atomic" is the unit: one atomic addition and an
+// index, the cheapest round robin there can be.
+func BenchmarkPick(b *testing.B) {
+	key := strconv.Itoa
+	keys := make([]string, 1024)
+	for i := range keys {
+		keys[i] = "user " + key(i)
+	}
+	next := 0
+	byKey := func(context.Context, *backstay.Call) string {
+		next++
+		return keys[next%len(keys)]
+	}
+	inFlight := func(n *Node) { n.inFlight.Add(1); n.end() }
+	answer := func(n *Node, now time.Duration) {
+		n.begin(now)
+		n.answered(now)
+		n.observe(now+time.Millisecond, time.Millisecond)
+		n.end()
+	}
+	rows := []struct {
+		name     string
+		strategy Strategy
+		done     func(n *Node)
+		clock    func() time.Duration
+	}{
+		{"RoundRobin", RoundRobin(), nil, nil},
+		{"Random", Random(), nil, nil},
+		{"Weighted", Weighted(), nil, nil},
+		{"LeastConnections", LeastConnections(), inFlight, nil},
+		{"PeakEWMA", PeakEWMA(), nil, clock.Now},
+		{"PeakEWMA,shared", PeakEWMA(), nil, nil},
+		{"Hash", Hash(HashConfig{Key: byKey}), nil, nil},
+		{"Hash,bounded", Hash(HashConfig{Key: byKey, Bound: 1.25}), inFlight, nil},
+		{"Maglev", Maglev(HashConfig{Key: byKey}), nil, nil},
+		{"Rendezvous", Rendezvous(HashConfig{Key: byKey}), nil, nil},
+	}
+	for _, n := range []int{3, 10, 100, 1000} {
+		b.Run(fmt.Sprintf("atomic/n=%d", n), func(b *testing.B) {
+			nodes := New(RoundRobin(), addresses(n)...).Nodes()
+			var turn atomic.Uint32
+			for b.Loop() {
+				picked = nodes[turn.Add(1)%uint32(len(nodes))]
+			}
+		})
+	}
+	for _, row := range rows {
+		for _, n := range []int{3, 10, 100, 1000} {
+			b.Run(fmt.Sprintf("%s/n=%d", row.name, n), func(b *testing.B) {
+				lb := New(row.strategy, addresses(n)...)
+				ticks := time.Duration(0)
+				lb.clock = row.clock
+				if lb.clock == nil {
+					lb.clock = func() time.Duration { ticks += time.Microsecond; return ticks }
+				}
+				inCall(func(call *backstay.Call) {
+					q := query{ctx: b.Context(), call: call, seat: &seat{balancer: lb}}
+					root := lb.set.Load().root
+					h, _ := root.(*hashed)
+					if h != nil && h.cfg.Bound > 0 {
+						q.avoid = probes // as in earnest, but for the end that the call would be told
+					}
+					for b.Loop() {
+						picked, _ = root.pick(q)
+						if row.strategy.ages {
+							answer(picked, lb.clock())
+						} else if row.done != nil {
+							row.done(picked)
+						}
+						if h != nil && h.cfg.Bound > 0 {
+							h.total.Add(1)
+							h.total.Add(-1)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+var picked *Node
+
+// inCall calls f with a call.
+func inCall(f func(call *backstay.Call)) {
+	_, _ = backstay.Bind(nil, backstay.Op[int, int]{Do: func(_ context.Context, call *backstay.Call, _ int) (int, error) {
+		f(call)
+		return 0, nil
+	}})(context.Background(), 0)
+}
+
+func addresses(n int) []string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprintf("10.0.%d.%d:80", i/256, i%256)
+	}
+	return all
+}

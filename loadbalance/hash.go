@@ -196,7 +196,7 @@ func (h *hashed) fits(q query, v *hashView, n *Node) bool {
 		return false
 	}
 	if h.cfg.Bound > 0 {
-		if float64(n.inFlight.Load())*n.perWeight() >= v.room*float64(h.total.Load()+1) {
+		if float64(n.InFlight())*n.perWeight() >= v.room*float64(h.total.Load()+1) {
 			return false
 		}
 	}

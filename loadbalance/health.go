@@ -142,7 +142,7 @@ func (b *Balancer) settle(a attempt, at time.Duration, v verdict, err error) {
 		n.atLeast(at, took)
 		a.ignore()
 	case answered:
-		n.calls.Add(1)
+		n.judged.Add(1)
 		n.observe(at, took)
 		if n.streak.Load() != 0 {
 			n.streak.Store(0)
@@ -153,7 +153,7 @@ func (b *Balancer) settle(a attempt, at time.Duration, v verdict, err error) {
 			b.compare(n, at, took)
 		}
 	case failed:
-		n.calls.Add(1)
+		n.judged.Add(1)
 		n.failed.Add(1)
 		n.observe(at, max(took, penalty))
 		b.failure(a, at, int(n.streak.Add(1)), err)
@@ -197,11 +197,11 @@ func (b *Balancer) suspects(n *Node, at time.Duration) bool {
 		return false
 	}
 	if began := n.window.Load(); at-time.Duration(began) > rateWindow && n.window.CompareAndSwap(began, int64(at)) {
-		n.calls.Store(1)
+		n.judged.Store(1)
 		n.failed.Store(1)
 		return false
 	}
-	calls := n.calls.Load()
+	calls := n.judged.Load()
 	return calls >= rateCalls && float64(n.failed.Load()) >= b.health.FailureRate*float64(calls)
 }
 
@@ -214,12 +214,12 @@ func (b *Balancer) sicker(n *Node, at time.Duration) bool {
 	var others, theirs int64
 	for _, p := range b.set.Load().nodes {
 		if p != n && p.State().picked() {
-			others += p.calls.Load()
+			others += p.judged.Load()
 			theirs += p.failed.Load()
 		}
 	}
 	peers := float64(theirs) / float64(max(others, 1))
-	return float64(n.failed.Load())/float64(n.calls.Load()) >= peers+b.health.FailureRate
+	return float64(n.failed.Load())/float64(n.judged.Load()) >= peers+b.health.FailureRate
 }
 
 // mayEject reports whether one more endpoint may be ejected.
@@ -275,9 +275,9 @@ func (b *Balancer) warm(n *Node, err error) {
 	w.stopTimer()
 	n.window.Store(0)
 	n.streak.Store(0)
-	n.calls.Store(0)
+	n.judged.Store(0)
 	n.failed.Store(0)
-	n.latency.Store(0)
+	n.average.Store(0)
 	n.probing.Store(false)
 	if b.health.SlowStart == Never {
 		b.become(n, Available, err)
@@ -302,7 +302,7 @@ func (b *Balancer) timeout(n *Node, from, to State) {
 // compare ejects n if it is far slower than its peers and those can carry its
 // load, which they can while they answer as they did.
 func (b *Balancer) compare(n *Node, at, took time.Duration) {
-	if float64(took) < b.health.Slower || n.calls.Load() < rateCalls || !n.State().picked() {
+	if float64(took) < b.health.Slower || n.judged.Load() < rateCalls || !n.State().picked() {
 		return
 	}
 	b.mu.Lock()

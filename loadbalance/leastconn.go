@@ -53,5 +53,5 @@ func leastLoaded(q query, among []*Node) *Node {
 
 // crowd returns how full n would be with one more call.
 func (n *Node) crowd(q query) float64 {
-	return float64(n.inFlight.Load()+1) * n.cost(q)
+	return float64(n.InFlight()+1) * n.cost(q)
 }

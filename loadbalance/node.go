@@ -14,7 +14,7 @@ type Node struct {
 	balancer *Balancer
 	endpoint atomic.Pointer[Endpoint]
 	done     func(error)  // counts a call out; made once, so that a pick allocates nothing
-	calls    atomic.Int64 // judged in the current window of the failure rate
+	judged   atomic.Int64 // attempts in the current window of the failure rate
 	failed   atomic.Int64
 	window   atomic.Int64 // a reading of the clock: when the counting of the two began
 	warmFrom atomic.Int64 // a reading of the clock: the beginning of the slow start
@@ -25,17 +25,21 @@ type Node struct {
 	load
 }
 
-// load is what strategies compare: one cache line.
+// load is what strategies compare: one cache line, and few enough words that a
+// call changes it with six atomic operations.
 type load struct {
-	inFlight atomic.Int64
-	waiting  atomic.Int64  // calls without an answer
-	begun    atomic.Int64  // the sum of the times at which those began
-	latency  atomic.Uint64 // a float64: the moving average in nanoseconds, 0 where there is no history
-	seen     atomic.Int64  // when latency was last observed
-	scale    atomic.Uint64 // a float64: 1/weight
-	state    atomic.Uint32
-	streak   atomic.Int32 // failures in a row
+	calls   atomic.Uint64 // in flight, and above those 32 bits the ones without an answer
+	begun   atomic.Int64  // the sum of the times at which the latter began
+	average atomic.Uint64 // see average
+	scale   atomic.Uint64 // a float64: 1/weight
+	state   atomic.Uint32
+	streak  atomic.Int32 // failures in a row
 }
+
+const (
+	oneCall    = 1
+	oneWaiting = 1 << 32
+)
 
 func newNode(b *Balancer, e Endpoint) *Node {
 	n := &Node{address: e.Address, balancer: b}
@@ -57,13 +61,14 @@ func (n *Node) Address() string { return n.address }
 
 // InFlight returns how many attempts are at the endpoint: picked, and their
 // result neither failed nor closed.
-func (n *Node) InFlight() int { return int(n.inFlight.Load()) }
+func (n *Node) InFlight() int { return int(uint32(n.calls.Load())) }
 
 // Latency returns the moving average of the time to an answer, in which peaks
 // count at once and failures count as slow. 0 means that there was no answer
 // yet.
 func (n *Node) Latency() time.Duration {
-	return time.Duration(math.Float64frombits(n.latency.Load()))
+	latency, _ := average(n.average.Load()).parts()
+	return time.Duration(latency)
 }
 
 // Failures returns how many attempts have failed in a row.
@@ -74,21 +79,20 @@ func (n *Node) State() State { return State(n.state.Load()) }
 
 // begin counts a call in that began at now.
 func (n *Node) begin(now time.Duration) {
-	n.inFlight.Add(1)
-	n.waiting.Add(1)
+	n.calls.Add(oneWaiting + oneCall)
 	n.begun.Add(int64(now))
 }
 
 // answered says that a call which began at the given time waits no more.
 func (n *Node) answered(began time.Duration) {
-	n.waiting.Add(-1)
+	n.calls.Add(-oneWaiting & math.MaxUint64)
 	n.begun.Add(-int64(began))
 }
 
 // end counts a call out. The last at an endpoint that has left releases what
 // the endpoint had.
 func (n *Node) end() {
-	if n.inFlight.Add(-1) == 0 && n.State() == Gone {
+	if uint32(n.calls.Add(math.MaxUint64)) == 0 && n.State() == Gone {
 		n.balancer.release(n)
 	}
 }

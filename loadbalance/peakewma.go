@@ -35,7 +35,7 @@ func cheapest(q query, among []*Node) *Node {
 	least := math.MaxFloat64
 	for _, i := range drawn[:k] {
 		n := among[i]
-		c := n.latencyAt(now) * float64(n.inFlight.Load()+1) * n.cost(q)
+		c := n.latencyAt(now) * float64(n.InFlight()+1) * n.cost(q)
 		if c < least {
 			best, least = n, c
 		}
@@ -70,26 +70,41 @@ func distinct(q query, n int, to *[choices]int) int {
 
 // latencyAt returns the latency to expect of n.
 func (n *Node) latencyAt(now time.Duration) float64 {
-	l := math.Float64frombits(n.latency.Load())
-	if w := n.waiting.Load(); w > 0 {
+	latency, _ := average(n.average.Load()).parts()
+	l := float64(latency)
+	if w := int64(n.calls.Load() >> 32); w > 0 {
 		l = max(l, float64(int64(now)-n.begun.Load()/w))
 	}
 	return l
 }
 
+// An average is the moving average of latencies in one word: a float32 of
+// nanoseconds, and below it the time of the last observation in milliseconds,
+// as its last 32 bits.
+type average uint64
+
+func newAverage(latency float32, at time.Duration) average {
+	return average(math.Float32bits(latency))<<32 | average(uint32(at/time.Millisecond))
+}
+
+func (a average) parts() (latency float32, at uint32) {
+	return math.Float32frombits(uint32(a >> 32)), uint32(a)
+}
+
 // observe takes the latency of an answer into the average: a peak at once,
 // anything below slowly, by the time since the last.
 func (n *Node) observe(at, took time.Duration) {
-	since := at - time.Duration(n.seen.Swap(int64(at)))
+	now := uint32(at / time.Millisecond)
 	for {
-		was := n.latency.Load()
-		old := math.Float64frombits(was)
-		is := float64(took)
+		was := n.average.Load()
+		old, seen := average(was).parts()
+		is := float32(took)
 		if old > is {
-			w := math.Exp(-float64(max(since, 0)) / float64(tau))
-			is = old*w + is*(1-w)
+			// 1/(1+x) is near enough to exp(-x), and a good deal cheaper.
+			w := 1 / (1 + float32(int32(now-seen))*float32(time.Millisecond)/float32(tau))
+			is += (old - is) * w
 		}
-		if n.latency.CompareAndSwap(was, math.Float64bits(is)) {
+		if n.average.CompareAndSwap(was, uint64(newAverage(is, at))) {
 			return
 		}
 	}

@@ -123,7 +123,7 @@ func (b *Balancer) join(e Endpoint, anew bool) *Node {
 func (b *Balancer) leave(n *Node) {
 	n.well.stopTimer()
 	b.become(n, Gone, nil)
-	if n.inFlight.Load() == 0 {
+	if n.InFlight() == 0 {
 		b.left(n)
 	}
 }
@@ -132,7 +132,7 @@ func (b *Balancer) leave(n *Node) {
 func (b *Balancer) release(n *Node) {
 	b.mu.Lock()
 	defer b.unlock()
-	if n.State() == Gone && n.inFlight.Load() == 0 {
+	if n.State() == Gone && n.InFlight() == 0 {
 		b.left(n)
 	}
 }

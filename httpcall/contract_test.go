@@ -566,9 +566,9 @@ func TestStormLeavesNothingBehind(t *testing.T) {
 		})
 	}
 	callers.Wait()
-	for _, e := range balancer.Endpoints() {
+	for _, e := range balancer.Nodes() {
 		if got := e.InFlight(); got != 0 {
-			t.Errorf("%s has %d attempts in flight after all calls, want 0", e.Name(), got)
+			t.Errorf("%s has %d attempts in flight after all calls, want 0", e.Address(), got)
 		}
 	}
 	rt.CloseIdleConnections()
@@ -601,7 +601,7 @@ func TestBodyMayBeClosedTwiceAndReadAfter(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := balancer.Endpoints()[0].InFlight(); got != 1 {
+		if got := balancer.Nodes()[0].InFlight(); got != 1 {
 			t.Errorf("InFlight() with the body open = %d, want 1", got)
 		}
 		for range 2 {
@@ -612,7 +612,7 @@ func TestBodyMayBeClosedTwiceAndReadAfter(t *testing.T) {
 		if n, err := resp.Body.Read(make([]byte, 1)); n != 0 || err == nil || err == io.EOF {
 			t.Errorf("Read() after Close() = %d, %v, want an error", n, err)
 		}
-		if got := balancer.Endpoints()[0].InFlight(); got != 0 {
+		if got := balancer.Nodes()[0].InFlight(); got != 0 {
 			t.Errorf("InFlight() after Close() = %d, want 0", got)
 		}
 	}

@@ -265,7 +265,7 @@ func TestEndpointIsNotInFlightAfterAFailure(t *testing.T) {
 }
 
 func inFlight(b *loadbalance.Balancer) (n int) {
-	for _, e := range b.Endpoints() {
+	for _, e := range b.Nodes() {
 		n += e.InFlight()
 	}
 	return n

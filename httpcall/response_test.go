@@ -261,11 +261,11 @@ func TestUpgradedConnectionIsWrittenTo(t *testing.T) {
 				t.Errorf("%s: the echo is %q, %v, want line %d", row.name, got, err, i)
 			}
 		}
-		if got := balancer.Endpoints()[0].InFlight(); got != 1 {
+		if got := balancer.Nodes()[0].InFlight(); got != 1 {
 			t.Errorf("%s: InFlight() = %d while the connection is open, want 1", row.name, got)
 		}
 		resp.Body.Close()
-		if got := balancer.Endpoints()[0].InFlight(); got != 0 {
+		if got := balancer.Nodes()[0].InFlight(); got != 0 {
 			t.Errorf("%s: InFlight() = %d after Close, want 0", row.name, got)
 		}
 		rt.CloseIdleConnections()
@@ -293,7 +293,7 @@ func TestResponsesWithoutBodyAreNotRead(t *testing.T) {
 		if spied.reads.Load() != 0 || s.connections() != 1 || len(s.arrived()) != 3 {
 			t.Errorf("%s %d: %d reads in %d requests over %d connections, want 0 in 3 over 1", row.method, row.status, spied.reads.Load(), len(s.arrived()), s.connections())
 		}
-		if got := balancer.Endpoints()[0].InFlight(); got != 0 {
+		if got := balancer.Nodes()[0].InFlight(); got != 0 {
 			t.Errorf("%s %d: InFlight() = %d before Close, want 0: there is no body", row.method, row.status, got)
 		}
 		if b, err := io.ReadAll(resp.Body); len(b) != 0 || err != nil {

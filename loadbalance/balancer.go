@@ -35,6 +35,11 @@ type Config struct {
 	// none yet, if its context allows as much. 0 means 5 seconds.
 	Wait time.Duration
 
+	// MaxStale is how long endpoints that Follow has found are kept while its
+	// lookups fail or find none. Then there are none, and calls fail. 0 means 10
+	// minutes; Never keeps them.
+	MaxStale time.Duration
+
 	// OnChange is told when an endpoint changes its state, in order, on the
 	// goroutine of a call or a timer: it must return soon. It may use the
 	// balancer.
@@ -53,6 +58,9 @@ func (c Config) Validate() error {
 	if c.Wait < 0 {
 		return fmt.Errorf("loadbalance: Wait is %v; give a positive duration, or 0 for 5s", c.Wait)
 	}
+	if c.MaxStale < 0 && c.MaxStale != Never {
+		return fmt.Errorf("loadbalance: MaxStale is %v; give a positive duration, 0 for 10m, or Never", c.MaxStale)
+	}
 	return errors.Join(c.Health.Validate(), validate(c.Endpoints))
 }
 
@@ -63,10 +71,13 @@ type Balancer struct {
 	strategy Strategy
 	health   Health
 	wait     time.Duration
+	maxStale time.Duration
 	onChange func(Change)
 	seed     uint64
 	set      atomic.Pointer[set]
 	ready    chan struct{} // closed by the first Update
+	changed  chan struct{} // receives when the set has changed, for Monitor
+	failing  chan struct{} // receives when the set may be out of date, for Follow
 
 	clock  func() time.Duration                      // nil means that of the calls
 	after  func(time.Duration, func()) (stop func()) // time.AfterFunc
@@ -79,7 +90,9 @@ type Balancer struct {
 	judged   time.Duration // when failure rates were last compared
 	onLeave  []func(address string)
 	groups   map[forgetter]bool
-	lookup   error // what the last lookup failed with
+	lookup   Lookup
+	follow   context.CancelFunc // ends the Follow under way, or nil
+	monitor  context.CancelFunc // ends the Monitor under way, or nil
 	queue    []func()
 	handling bool
 }
@@ -116,9 +129,12 @@ func newBalancer(cfg Config) *Balancer {
 		strategy: cfg.Strategy,
 		health:   cfg.Health.defaults(),
 		wait:     cmp.Or(cfg.Wait, 5*time.Second),
+		maxStale: cmp.Or(cfg.MaxStale, 10*time.Minute),
 		onChange: cfg.OnChange,
 		seed:     rand.Uint64(),
 		ready:    make(chan struct{}),
+		changed:  make(chan struct{}, 1),
+		failing:  make(chan struct{}, 1),
 		nodes:    map[string]*Node{},
 		groups:   map[forgetter]bool{},
 		after: func(d time.Duration, f func()) func() {
@@ -240,9 +256,7 @@ type (
 // WrapOver returns next with an endpoint picked for each call, given the
 // middleware beneath.
 func (b *Balancer) WrapOver(next backstay.Func, below []backstay.Middleware) backstay.Func {
-	if b.ready == nil {
-		panic("loadbalance: this Balancer was not made with New; loadbalance.New(loadbalance.PeakEWMA(), \"10.0.0.1:80\") makes one")
-	}
+	b.mustBeMade()
 	s := &seat{balancer: b, next: next}
 	for _, m := range below {
 		if p, ok := m.(backstay.Part); !ok || !p.Traits().NeedsEndpoint {
@@ -258,6 +272,12 @@ func (b *Balancer) WrapOver(next backstay.Func, below []backstay.Middleware) bac
 		}
 	}
 	return s.run
+}
+
+func (b *Balancer) mustBeMade() {
+	if b.ready == nil {
+		panic("loadbalance: this Balancer was not made with New; loadbalance.New(loadbalance.PeakEWMA(), \"10.0.0.1:80\") makes one")
+	}
 }
 
 // errClosed is why a balancer that was closed has no endpoint.
@@ -284,5 +304,6 @@ func (b *Balancer) current(ctx context.Context) (*set, error) {
 func (b *Balancer) none(why string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return &NoEndpointError{Why: why, Err: b.lookup}
+	b.stale()
+	return &NoEndpointError{Why: why, Err: b.lookup.Err}
 }

@@ -251,6 +251,7 @@ func (b *Balancer) eject(n *Node, at time.Duration, err error) {
 	w.stop = b.after(d, func() { b.timeout(n, Ejected, Probing) })
 	b.become(n, Ejected, err)
 	b.refresh()
+	b.stale()
 }
 
 // recover is called when the probe of n was answered.
@@ -273,6 +274,7 @@ func (b *Balancer) restart(n *Node, err error) {
 func (b *Balancer) warm(n *Node, err error) {
 	w := &n.well
 	w.stopTimer()
+	w.unhealthy = false
 	n.window.Store(0)
 	n.streak.Store(0)
 	n.judged.Store(0)
@@ -294,6 +296,9 @@ func (b *Balancer) timeout(n *Node, from, to State) {
 	defer b.unlock()
 	if n.State() == from {
 		n.well.stop = nil
+		if n.well.unhealthy {
+			to = Unhealthy // then it is for the checks to say when it is well
+		}
 		b.become(n, to, nil)
 		b.refresh()
 	}

@@ -56,7 +56,7 @@ func (b *Balancer) Update(endpoints ...Endpoint) error {
 	if b.closing {
 		return errClosed
 	}
-	b.lookup = nil
+	b.lookup = Lookup{Found: time.Now()}
 	b.replace(endpoints)
 	return nil
 }
@@ -86,6 +86,7 @@ func (b *Balancer) replace(endpoints []Endpoint) {
 	}
 	after.root = b.strategy.make(s, after.nodes)
 	b.set.Store(after)
+	signal(b.changed)
 	if before == nil {
 		close(b.ready)
 	}
@@ -176,6 +177,7 @@ func (b *Balancer) Close(ctx context.Context) error {
 		b.replace(nil)
 		b.set.Store(&set{root: b.set.Load().root, closed: true})
 		b.closing, b.closed = true, make(chan struct{})
+		b.halt()
 		if len(b.nodes) == 0 {
 			b.finish()
 		}

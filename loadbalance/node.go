@@ -67,8 +67,7 @@ func (n *Node) InFlight() int { return int(uint32(n.calls.Load())) }
 // count at once and failures count as slow. 0 means that there was no answer
 // yet.
 func (n *Node) Latency() time.Duration {
-	latency, _ := average(n.average.Load()).parts()
-	return time.Duration(latency)
+	return time.Duration(average(n.average.Load()).latency())
 }
 
 // Failures returns how many attempts have failed in a row.

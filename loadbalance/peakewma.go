@@ -2,7 +2,6 @@ package loadbalance
 
 import (
 	"math"
-	"math/bits"
 	"time"
 )
 
@@ -31,23 +30,34 @@ func cheapest(q query, among []*Node) *Node {
 	var drawn [choices]int
 	k := distinct(q, len(among), &drawn)
 	now := q.now()
-	var best *Node
-	least := math.MaxFloat64
+	var best, novice *Node
+	least, sum := math.MaxFloat64, 0.0
+	known := 0
 	for _, i := range drawn[:k] {
 		n := among[i]
-		c := n.latencyAt(now) * float64(n.InFlight()+1) * n.cost(q)
-		if c < least {
+		l := n.expected(now)
+		if l == 0 {
+			novice = n
+			continue
+		}
+		sum += l
+		known++
+		if c := l * n.crowd(q); c < least {
 			best, least = n, c
 		}
+	}
+	if novice != nil && (best == nil || sum/float64(known)*novice.crowd(q) < least) {
+		return novice
 	}
 	return best
 }
 
-// distinct draws up to five different numbers below n, in a random order.
+// distinct draws up to five different numbers below n, the first of which is
+// any of them alike. Floyd's algorithm: Bentley and Floyd, "A Sample of
+// Brilliance" (1987).
 func distinct(q query, n int, to *[choices]int) int {
-	r := q.random()
 	if n <= choices {
-		at := below(uint32(r), n)
+		at := scale(q.random(), n)
 		for i := range n {
 			to[i] = at
 			if at++; at == n {
@@ -56,22 +66,35 @@ func distinct(q query, n int, to *[choices]int) int {
 		}
 		return n
 	}
-	at := below(uint32(r), n)
-	hi, _ := bits.Mul64(r<<32, uint64(n))
-	_ = hi
+	const lane = 21 // bits of randomness for each
+	r := [2]uint64{q.random(), q.random()}
 	for i := range choices {
-		to[i] = at
-		if at++; at == n {
-			at = 0
+		last := n - choices + i
+		at := int(r[i/3] & (1<<lane - 1) * uint64(last+1) >> lane)
+		r[i/3] >>= lane
+		for _, other := range to[:i] {
+			if at == other {
+				at = last
+				break
+			}
 		}
+		to[i] = at
 	}
+	// The last numbers can only be drawn late, and ties go to the first.
+	first := r[1] & (1<<lane - 1) * choices >> lane
+	to[0], to[first] = to[first], to[0]
 	return choices
 }
 
-// latencyAt returns the latency to expect of n.
-func (n *Node) latencyAt(now time.Duration) float64 {
-	latency, _ := average(n.average.Load()).parts()
-	l := float64(latency)
+// expected returns the latency to expect of n, and 0 where nothing is known. An
+// average that nothing renews fades away, so that what was slow is tried again.
+// Calls that have no answer yet say that it takes as long as they have waited.
+func (n *Node) expected(now time.Duration) float64 {
+	a := average(n.average.Load())
+	if a == 0 {
+		return 0
+	}
+	l := a.at(now)
 	if w := int64(n.calls.Load() >> 32); w > 0 {
 		l = max(l, float64(int64(now)-n.begun.Load()/w))
 	}
@@ -83,12 +106,26 @@ func (n *Node) latencyAt(now time.Duration) float64 {
 // as its last 32 bits.
 type average uint64
 
-func newAverage(latency float32, at time.Duration) average {
-	return average(math.Float32bits(latency))<<32 | average(uint32(at/time.Millisecond))
+func newAverage(latency float64, at time.Duration) average {
+	return average(math.Float32bits(float32(latency)))<<32 | average(uint32(at/time.Millisecond))
 }
 
-func (a average) parts() (latency float32, at uint32) {
-	return math.Float32frombits(uint32(a >> 32)), uint32(a)
+// latency returns the average as it was observed last.
+func (a average) latency() float64 { return float64(math.Float32frombits(uint32(a >> 32))) }
+
+// at returns the average as it has faded by now.
+func (a average) at(now time.Duration) float64 {
+	since := int32(uint32(now/time.Millisecond) - uint32(a))
+	return a.latency() * fade(since)
+}
+
+// fade returns exp(-t/tau) for t in milliseconds, to 6 %. The bits of a float64
+// are nearly the logarithm of it: Schraudolph, "A Fast, Compact Approximation of
+// the Exponential Function" (1999).
+func fade(t int32) float64 {
+	const perMilli = math.Log2E * float64(time.Millisecond) / float64(tau) * (1 << 52)
+	const longest = 1 << 20 // after which nothing is left
+	return math.Float64frombits(1023<<52 - uint64(float64(min(max(t, 0), longest))*perMilli))
 }
 
 // observe takes the latency of an answer into the average: a peak at once,
@@ -96,15 +133,12 @@ func (a average) parts() (latency float32, at uint32) {
 func (n *Node) observe(at, took time.Duration) {
 	now := uint32(at / time.Millisecond)
 	for {
-		was := n.average.Load()
-		old, seen := average(was).parts()
-		is := float32(took)
-		if old > is {
-			// 1/(1+x) is near enough to exp(-x), and a good deal cheaper.
-			w := 1 / (1 + float32(int32(now-seen))*float32(time.Millisecond)/float32(tau))
-			is += (old - is) * w
+		was := average(n.average.Load())
+		is := float64(took)
+		if was.at(at) > is {
+			is += (was.latency() - is) * fade(int32(now-uint32(was)))
 		}
-		if n.average.CompareAndSwap(was, uint64(newAverage(is, at))) {
+		if n.average.CompareAndSwap(uint64(was), uint64(newAverage(is, at))) {
 			return
 		}
 	}

@@ -101,9 +101,11 @@ type wellbeing struct {
 	recovered time.Duration // when the last ejection was over
 	unhealthy bool          // the active checks say so
 	stop      func()        // of the timer for the next state, or nil
+	timers    int           // set or stopped so far
 }
 
 func (w *wellbeing) stopTimer() {
+	w.timers++
 	if w.stop != nil {
 		w.stop()
 		w.stop = nil
@@ -246,9 +248,8 @@ func (b *Balancer) eject(n *Node, at time.Duration, err error) {
 	}
 	d = min(d, b.health.MaxEjection)
 	w.ejections++
-	w.stopTimer()
 	d -= time.Duration(b.draw() % uint64(d/8+1)) // or all clients would probe at once
-	w.stop = b.after(d, func() { b.timeout(n, Ejected, Probing) })
+	b.moveOn(n, d, Ejected, Probing)
 	b.become(n, Ejected, err)
 	b.refresh()
 	b.stale()
@@ -286,22 +287,25 @@ func (b *Balancer) warm(n *Node, err error) {
 		return
 	}
 	n.warmFrom.Store(int64(b.time()))
-	w.stop = b.after(b.health.SlowStart, func() { b.timeout(n, Warming, Available) })
+	b.moveOn(n, b.health.SlowStart, Warming, Available)
 	b.become(n, Warming, err)
 }
 
-// timeout moves n on from one state to the next.
-func (b *Balancer) timeout(n *Node, from, to State) {
-	b.mu.Lock()
-	defer b.unlock()
-	if n.State() == from {
-		n.well.stop = nil
-		if n.well.unhealthy {
-			to = Unhealthy // then it is for the checks to say when it is well
+// moveOn has n go from one state to the next after d.
+func (b *Balancer) moveOn(n *Node, d time.Duration, from, to State) {
+	w := &n.well
+	w.stopTimer()
+	timer := w.timers
+	w.stop = b.after(d, func() {
+		b.mu.Lock()
+		defer b.unlock()
+		// A timer that was stopped too late must not end a later stay.
+		if w.timers == timer && n.State() == from {
+			w.stop = nil
+			b.become(n, to, nil)
+			b.refresh()
 		}
-		b.become(n, to, nil)
-		b.refresh()
-	}
+	})
 }
 
 // compare ejects n if it is far slower than its peers and those can carry its

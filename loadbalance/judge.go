@@ -20,13 +20,24 @@ const (
 )
 
 // longAgo is how much of its caller's deadline an attempt must have had for the
-// end of it to say something about the endpoint.
-const longAgo = time.Second
+// end of it to say something about the endpoint, or many times what that usually
+// takes.
+const (
+	longAgo   = time.Second
+	manyTimes = 20
+)
+
+func long(n *Node) time.Duration {
+	if l := n.Latency(); l > 0 {
+		return min(longAgo, manyTimes*l)
+	}
+	return longAgo
+}
 
 // judge returns what err says about the endpoint. A breaker judges by the same
 // rules, except that it leaves 429 out: here it counts, for the endpoint does
 // not do the work and is quick about it.
-func (s *seat) judge(ctx context.Context, call *backstay.Call, took time.Duration, err error) verdict {
+func judge(ctx context.Context, call *backstay.Call, n *Node, took time.Duration, err error) verdict {
 	if err == nil {
 		return answered
 	}
@@ -38,7 +49,7 @@ func (s *seat) judge(ctx context.Context, call *backstay.Call, took time.Duratio
 	case !errors.Is(over, context.DeadlineExceeded):
 		return gaveUp
 	case stopped.Says(err):
-		if took < stopped.Enough(ctx, longAgo) {
+		if took < stopped.Enough(ctx, long(n)) {
 			return gaveUp
 		}
 		return failed

@@ -35,7 +35,7 @@ func (s *seat) run(ctx context.Context, call *backstay.Call) error {
 	answered = true
 	n.answered(a.began)
 	at := s.balancer.ended(call)
-	s.balancer.settle(a, at, s.judge(ctx, call, at-a.began, err), err)
+	s.balancer.settle(a, at, judge(ctx, call, n, at-a.began, err), err)
 	return err
 }
 

@@ -14,7 +14,7 @@ import (
 func Example() {
 	policy := backstay.New(
 		retry.New(retry.Config{}),
-		loadbalance.New(loadbalance.RoundRobin(), "10.0.0.1:80", "10.0.0.2:80"),
+		loadbalance.New(loadbalance.PeakEWMA(), "10.0.0.1:80", "10.0.0.2:80"),
 	)
 	getOrder := backstay.Bind(policy, backstay.Op[int, string]{
 		Name: "orders.Get",

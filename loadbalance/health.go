@@ -302,6 +302,9 @@ func (b *Balancer) moveOn(n *Node, d time.Duration, from, to State) {
 		// A timer that was stopped too late must not end a later stay.
 		if w.timers == timer && n.State() == from {
 			w.stop = nil
+			if w.unhealthy {
+				to = Unhealthy // the checks say when it is well
+			}
 			b.become(n, to, nil)
 			b.refresh()
 		}

@@ -14,29 +14,61 @@ type seat struct {
 	blockers []blocker // the breakers beneath
 }
 
-// run makes one attempt at the endpoint that it picks.
+// run makes one attempt at the endpoint that it picks. Where a breaker beneath
+// turns it away it picks again: that the breaker does not block when the pick
+// looks says little if many calls look at the same time, or if those that may
+// try a half-open one are under way.
 func (s *seat) run(ctx context.Context, call *backstay.Call) error {
-	n, probe, err := s.choose(ctx, call)
-	if err != nil {
-		call.Emit(backstay.Event{Kind: backstay.EventReject, Attempt: call.Attempt, Source: s.balancer.String(), Reason: backstay.TypeOf(err), Err: err})
-		return err
+	for {
+		n, probe, err := s.choose(ctx, call)
+		if err != nil {
+			s.reject(call, err)
+			return err
+		}
+		a := attempt{node: n, began: s.balancer.now(call), probe: probe}
+		if err = s.try(ctx, call, a); err == nil || !s.turnedAway(call, err) || !s.Untried(ctx, call) {
+			return err
+		}
+		call.Begin() // or the rejection would be when the call had its answer
 	}
-	a := attempt{node: n, began: s.balancer.now(call), probe: probe}
+}
+
+// try makes the attempt a.
+func (s *seat) try(ctx context.Context, call *backstay.Call, a attempt) error {
+	n := a.node
 	n.begin(a.began)
-	call.OnDone(n.done)
-	answered := false
+	returned := false
 	defer func() {
-		if !answered { // panicked
+		if !returned { // panicked
 			n.answered(a.began)
+			n.end()
 			a.ignore()
 		}
 	}()
-	err = s.next(ctx, call)
-	answered = true
+	err := s.next(ctx, call)
+	returned = true
 	n.answered(a.began)
+	if err != nil && s.turnedAway(call, err) {
+		n.end()
+		a.ignore()
+		return err
+	}
+	call.OnDone(n.done)
 	at := s.balancer.ended(call)
 	s.balancer.settle(a, at, judge(ctx, call, n, at-a.began, err), err)
 	return err
+}
+
+// turnedAway reports whether err is the rejection of a breaker beneath.
+func (s *seat) turnedAway(call *backstay.Call, err error) bool {
+	return len(s.blockers) > 0 && !call.Sent() && backstay.TypeOf(err) == "circuit_open"
+}
+
+// reject tells that there is no endpoint for the call.
+func (s *seat) reject(call *backstay.Call, err error) {
+	if call.Watched() {
+		call.Emit(backstay.Event{Kind: backstay.EventReject, Attempt: call.Attempt, Source: s.balancer.String(), Reason: backstay.TypeOf(err), Err: err})
+	}
 }
 
 // blocks reports whether a breaker would turn a call to n away.
@@ -58,7 +90,7 @@ const maxRepicks = 8
 // has marked it since the pick, it picks again, as long as there is one that is
 // left for this attempt.
 func (s *seat) choose(ctx context.Context, call *backstay.Call) (*Node, bool, error) {
-	set, err := s.balancer.current(ctx)
+	set, err := s.balancer.current(ctx, call)
 	if err != nil {
 		return nil, false, err
 	}

@@ -227,21 +227,24 @@ func (b *Balancer) place(n *Node) uint64 {
 // unlock gives the mutex back and then calls the functions that are queued, in
 // order and one at a time: they may use the balancer.
 func (b *Balancer) unlock() {
+	defer b.mu.Unlock()
 	for !b.handling && len(b.queue) > 0 {
 		f := b.queue[0]
 		b.queue = b.queue[1:]
-		b.handling = true
-		b.mu.Unlock()
-		contain(f)
-		b.mu.Lock()
-		b.handling = false
+		b.handle(f)
 	}
-	b.mu.Unlock()
 }
 
-// contain calls f, whose panic is not that of the call which it is told of.
-func contain(f func()) {
-	defer func() { _ = recover() }()
+// handle calls f without the mutex. A panic of f is not that of the call which
+// it is told of; should f end the goroutine, others go on with the queue.
+func (b *Balancer) handle(f func()) {
+	b.handling = true
+	b.mu.Unlock()
+	defer func() {
+		_ = recover()
+		b.mu.Lock()
+		b.handling = false
+	}()
 	f()
 }
 
@@ -284,7 +287,7 @@ func (b *Balancer) mustBeMade() {
 var errClosed = &NoEndpointError{Why: "the balancer is closed"}
 
 // current returns the nodes, and waits for the first where there were none yet.
-func (b *Balancer) current(ctx context.Context) (*set, error) {
+func (b *Balancer) current(ctx context.Context, call *backstay.Call) (*set, error) {
 	if s := b.set.Load(); s != nil {
 		return s, nil
 	}
@@ -292,6 +295,7 @@ func (b *Balancer) current(ctx context.Context) (*set, error) {
 	defer t.Stop()
 	select {
 	case <-b.ready:
+		call.Waited() // which is no latency of the endpoint
 		return b.set.Load(), nil
 	case <-t.C:
 		return nil, b.none(fmt.Sprintf("none were found in %v; Update or Follow brings them", b.wait))

@@ -16,6 +16,8 @@ func Custom(name string, pick func(ctx context.Context, call *backstay.Call, amo
 		panic("loadbalance: Custom needs a function that picks a node")
 	}
 	return Strategy{name: name, make: func(s site, nodes []*Node) picker {
-		return newList(s, nodes, func(q query, among []*Node) *Node { return pick(q.ctx, q.call, among) })
+		l := newList(s, nodes, func(q query, among []*Node) *Node { return pick(q.ctx, q.call, among) })
+		l.strict = true
+		return l
 	}}
 }

@@ -15,6 +15,7 @@ type list struct {
 	site   site
 	nodes  []*Node
 	choose chooser
+	strict bool // choose is given no node that is passed over
 	view   atomic.Pointer[view]
 }
 
@@ -81,7 +82,7 @@ func (l *list) among(q query, v *view) (*Node, bool) {
 			return n, true
 		}
 	}
-	if q.avoid&tried == 0 && len(v.live) > 0 {
+	if q.avoid&tried == 0 && !(l.strict && q.avoid&blocked != 0) && len(v.live) > 0 {
 		if n := l.choose(q, v.live); n != nil && (q.avoid&blocked == 0 || !q.seat.blocks(n)) {
 			return n, false
 		}
@@ -105,7 +106,7 @@ func (l *list) admitted(q query, v *view) *Node {
 		}
 	}
 	var n *Node
-	if len(among) > 0 {
+	if q.again = true; len(among) > 0 {
 		n = l.choose(q, among)
 	}
 	clear(among)

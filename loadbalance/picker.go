@@ -47,6 +47,7 @@ type query struct {
 	call  *backstay.Call
 	seat  *seat
 	avoid avoid
+	again bool // the strategy has chosen a node before that is passed over, or could be
 }
 
 // avoid says which nodes a pick passes over.

@@ -43,9 +43,10 @@ func (r *rotation) pick(q query) (*Node, bool) {
 
 // next returns the node whose turn it is. An attempt that follows another
 // draws: if it took a turn, the next call would begin where the sick endpoint
-// is, and with two endpoints every call would meet it.
+// is, and with two endpoints every call would meet it. So does a pick whose turn
+// was that of a node which is passed over.
 func (r *rotation) next(q query, among []*Node) *Node {
-	if q.avoid&tried != 0 {
+	if q.again {
 		return draw(q, among)
 	}
 	n := among[r.turn.Add(1)%uint32(len(among))]

@@ -20,6 +20,7 @@ type set struct {
 // closed though it was tried, else any.
 func (s *set) pick(q query) (*Node, bool) {
 	n, probe := s.root.pick(q)
+	q.again = true
 	if n == nil && q.avoid&tried != 0 {
 		q.avoid &^= tried
 		q.avoid |= probes

@@ -60,10 +60,10 @@ func (s *schedule) pick(q query) (*Node, bool) {
 	if len(v.turns) == 0 {
 		return nil, false
 	}
-	if q.avoid&tried == 0 {
+	if q.avoid&tried == 0 && !q.again {
 		n := v.turns[s.position(q, len(v.turns))]
 		if n.State() == Warming && n.tooCold(q) {
-			n = v.turns[scale(q.random(), len(v.turns))]
+			n = draw(q, v.turns)
 		}
 		if q.avoid&blocked == 0 || !q.seat.blocks(n) {
 			return n, false

@@ -70,7 +70,7 @@ func (h Health) Validate() error {
 	fault(h.FailureRate != Never && !(h.FailureRate >= 0 && h.FailureRate <= 1), "FailureRate is %v; give a share from 0 to 1, 0 for 0.3, or Never", h.FailureRate)
 	fault(h.Slower != 0 && !(h.Slower > 1), "Slower is %v; give a factor above 1, or 0 to eject none for being slow", h.Slower)
 	fault(h.Ejection < 0, "Ejection is %v; give a positive duration, or 0 for 5s", h.Ejection)
-	fault(h.MaxEjection < 0 || h.MaxEjection > 0 && h.MaxEjection < h.Ejection, "MaxEjection is %v; give at least the Ejection of %v, or 0 for 15s", h.MaxEjection, h.Ejection)
+	fault(h.MaxEjection < 0 || h.MaxEjection > 0 && h.MaxEjection < cmp.Or(h.Ejection, firstEjection), "MaxEjection is %v; give at least the Ejection of %v, or 0 for 15s", h.MaxEjection, cmp.Or(h.Ejection, firstEjection))
 	fault(!(h.MaxShare >= 0 && h.MaxShare <= 1), "MaxShare is %v; give a share from 0 to 1, or 0 for 0.5", h.MaxShare)
 	fault(h.PanicBelow != Never && !(h.PanicBelow >= 0 && h.PanicBelow <= 1), "PanicBelow is %v; give a share from 0 to 1, 0 for 0.5, or Never", h.PanicBelow)
 	fault(h.SlowStart < 0 && h.SlowStart != Never, "SlowStart is %v; give a positive duration, 0 for 5s, or Never", h.SlowStart)
@@ -80,13 +80,16 @@ func (h Health) Validate() error {
 func (h Health) defaults() Health {
 	h.Failures = cmp.Or(h.Failures, 5)
 	h.FailureRate = cmp.Or(h.FailureRate, 0.3)
-	h.Ejection = cmp.Or(h.Ejection, 5*time.Second)
+	h.Ejection = cmp.Or(h.Ejection, firstEjection)
 	h.MaxEjection = max(cmp.Or(h.MaxEjection, 15*time.Second), h.Ejection)
 	h.MaxShare = cmp.Or(h.MaxShare, 0.5)
 	h.PanicBelow = cmp.Or(h.PanicBelow, 0.5)
 	h.SlowStart = cmp.Or(h.SlowStart, 5*time.Second)
 	return h
 }
+
+// firstEjection is the default of Health.Ejection.
+const firstEjection = 5 * time.Second
 
 // The window of failure rates, and how many attempts it must have.
 const (
@@ -136,6 +139,9 @@ func (b *Balancer) refresh() {
 // settle counts the end of an attempt.
 func (b *Balancer) settle(a attempt, at time.Duration, v verdict, err error) {
 	n := a.node
+	if int64(a.began) < n.cameBack.Load() {
+		return // of an earlier life, for which the endpoint has paid
+	}
 	took := at - a.began
 	switch v {
 	case unsent:
@@ -145,19 +151,19 @@ func (b *Balancer) settle(a attempt, at time.Duration, v verdict, err error) {
 		a.ignore()
 	case answered:
 		n.judged.Add(1)
-		n.observe(at, took)
+		n.observe(at, took, false)
 		if n.streak.Load() != 0 {
 			n.streak.Store(0)
 		}
 		if a.probe {
 			b.recover(n, at)
 		} else if b.health.Slower > 0 {
-			b.compare(n, at, took)
+			b.compare(n, at)
 		}
 	case failed:
 		n.judged.Add(1)
 		n.failed.Add(1)
-		n.observe(at, max(took, penalty))
+		n.observe(at, took, true)
 		b.failure(a, at, int(n.streak.Add(1)), err)
 	}
 }
@@ -282,11 +288,11 @@ func (b *Balancer) warm(n *Node, err error) {
 	n.failed.Store(0)
 	n.average.Store(0)
 	n.probing.Store(false)
+	n.cameBack.Store(int64(b.time()))
 	if b.health.SlowStart == Never {
 		b.become(n, Available, err)
 		return
 	}
-	n.warmFrom.Store(int64(b.time()))
 	b.moveOn(n, b.health.SlowStart, Warming, Available)
 	b.become(n, Warming, err)
 }
@@ -313,16 +319,16 @@ func (b *Balancer) moveOn(n *Node, d time.Duration, from, to State) {
 
 // compare ejects n if it is far slower than its peers and those can carry its
 // load, which they can while they answer as they did.
-func (b *Balancer) compare(n *Node, at, took time.Duration) {
-	if float64(took) < b.health.Slower || n.judged.Load() < rateCalls || !n.State().picked() {
+func (b *Balancer) compare(n *Node, at time.Duration) {
+	last := n.compared.Load()
+	if n.judged.Load() < rateCalls || at-time.Duration(last) < rateEvery || !n.compared.CompareAndSwap(last, int64(at)) {
 		return
 	}
 	b.mu.Lock()
 	defer b.unlock()
-	if at-b.judged < rateEvery || !n.State().picked() {
+	if !n.State().picked() {
 		return
 	}
-	b.judged = at
 	var peers []time.Duration
 	for _, p := range b.set.Load().nodes {
 		if l := p.Latency(); p != n && p.State().picked() && l > 0 {
@@ -343,7 +349,7 @@ const coldest = 0.1
 
 // warmth returns the share of its load that n may have in its slow start.
 func (n *Node) warmth(now time.Duration) float64 {
-	since := float64(now) - float64(n.warmFrom.Load())
+	since := float64(now) - float64(n.cameBack.Load())
 	return min(max(since/float64(n.balancer.health.SlowStart), coldest), 1)
 }
 

@@ -129,14 +129,20 @@ func fade(t int32) float64 {
 }
 
 // observe takes the latency of an answer into the average: a peak at once,
-// anything below slowly, by the time since the last.
-func (n *Node) observe(at, took time.Duration) {
+// anything below slowly, by the time since the last. A failure counts as the
+// penalty, and slowly though that is a peak: what fails now and then costs its
+// share of it, and what fails always costs all of it.
+func (n *Node) observe(at, took time.Duration, failure bool) {
 	now := uint32(at / time.Millisecond)
 	for {
 		was := average(n.average.Load())
-		is := float64(took)
-		if was.at(at) > is {
-			is += (was.latency() - is) * fade(int32(now-uint32(was)))
+		old, is := was.latency(), float64(took)
+		kept := fade(int32(now - uint32(was)))
+		switch {
+		case failure:
+			is = max(old*kept, is)*kept + float64(penalty)*(1-kept)
+		case old*kept > is:
+			is += (old - is) * kept
 		}
 		if n.average.CompareAndSwap(uint64(was), uint64(newAverage(is, at))) {
 			return
@@ -147,6 +153,6 @@ func (n *Node) observe(at, took time.Duration) {
 // atLeast takes a latency into the average that would have been longer.
 func (n *Node) atLeast(at, took time.Duration) {
 	if is := n.Latency(); is > 0 && took > is {
-		n.observe(at, took)
+		n.observe(at, took, false)
 	}
 }

@@ -30,7 +30,7 @@ func BenchmarkPick(b *testing.B) {
 	answer := func(n *Node, now time.Duration) {
 		n.begin(now)
 		n.answered(now)
-		n.observe(now+time.Millisecond, time.Millisecond)
+		n.observe(now+time.Millisecond, time.Millisecond, false)
 		n.end()
 	}
 	rows := []struct {

@@ -19,8 +19,25 @@ import (
 )
 
 // explain returns err, the end of an attempt that got no response, with what it
-// means for policy. fault is what reading the request body failed with.
-func explain(ctx context.Context, p *progress, fault, err error) error {
+// means for policy, and with the endpoint where that is to blame. fault is what
+// reading the request body failed with.
+func explain(ctx context.Context, endpoint string, p *progress, fault, err error) error {
+	e := meaning(ctx, p, fault, err)
+	if e.Class != backstay.Permanent && e.Class != backstay.Canceled {
+		e.Err = locate(endpoint, e.Err)
+	}
+	return e
+}
+
+// locate returns err with the endpoint in its text.
+func locate(endpoint string, err error) error {
+	if endpoint == "" || strings.Contains(err.Error(), endpoint) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", endpoint, err)
+}
+
+func meaning(ctx context.Context, p *progress, fault, err error) *backstay.Error {
 	switch {
 	case ctx.Err() != nil:
 		return ended(ctx, err, p.notSent())
@@ -35,7 +52,7 @@ func explain(ctx context.Context, p *progress, fault, err error) error {
 
 // ended returns err, which came when ctx had ended, with what that means: a
 // cancellation says nothing about the callee, whatever its cause is.
-func ended(ctx context.Context, err error, notSent bool) error {
+func ended(ctx context.Context, err error, notSent bool) *backstay.Error {
 	e := &backstay.Error{Err: withContext(ctx, redact(err)), NotSent: notSent}
 	if !errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		e.Class = backstay.Canceled

@@ -1,12 +1,11 @@
 package httpcall
 
 import (
-	"context"
 	"fmt"
-	"net"
 	"net/http"
-	"strings"
+	"slices"
 	"sync"
+	"weak"
 
 	"github.com/backstay-go/backstay"
 )
@@ -16,20 +15,63 @@ import (
 // so the Host header, the name in the TLS handshake and the name that the
 // certificate is checked against are the service's, not the endpoint's.
 type endpoints struct {
-	base *http.Transport
-	make func(endpoint string) http.RoundTripper // Config.PerEndpoint
-	m    sync.Map                                // string to leaf
+	base    *http.Transport
+	make    func(endpoint string) http.RoundTripper // Config.PerEndpoint
+	members []member
+	m       sync.Map // string to *leaf
 }
 
-// A leaf returns the transport of one endpoint, which it makes once.
-type leaf = func() (http.RoundTripper, error)
+// What the endpoints ask of the balancers in a policy, as far as these can
+// answer.
+type (
+	// A member knows the endpoints that there are.
+	member interface{ Addresses() []string }
+	// A leaver tells of those that are gone and have no call left.
+	leaver interface{ OnLeave(f func(address string)) }
+)
 
-func (e *endpoints) at(endpoint string) (http.RoundTripper, error) {
-	v, ok := e.m.Load(endpoint)
-	if !ok {
-		v, _ = e.m.LoadOrStore(endpoint, sync.OnceValues(func() (http.RoundTripper, error) { return e.connect(endpoint) }))
+// follow drops the endpoints that the balancers in p tell are gone. The
+// balancers do not keep e alive: they may outlive many transports.
+func (e *endpoints) follow(p *backstay.Policy) {
+	self := weak.Make(e)
+	for _, m := range p.Stack() {
+		if b, ok := m.(member); ok {
+			e.members = append(e.members, b)
+		}
+		if b, ok := m.(leaver); ok {
+			b.OnLeave(func(address string) {
+				if e := self.Value(); e != nil {
+					e.drop(address)
+				}
+			})
+		}
 	}
-	return v.(leaf)()
+}
+
+// addresses returns the endpoints that there are, and whether that is known.
+func (e *endpoints) addresses() (all []string, known bool) {
+	for _, m := range e.members {
+		all = append(all, m.Addresses()...)
+	}
+	return all, len(e.members) > 0
+}
+
+// at returns the transport of an endpoint, whose connections stay open until
+// done is called.
+func (e *endpoints) at(endpoint string) (rt http.RoundTripper, done func(error), err error) {
+	for {
+		v, ok := e.m.Load(endpoint)
+		if !ok {
+			v, _ = e.m.LoadOrStore(endpoint, newLeaf(func() (http.RoundTripper, error) { return e.connect(endpoint) }))
+		}
+		l := v.(*leaf)
+		if rt, err = l.transport(); err != nil {
+			return nil, nil, err
+		}
+		if l.use() { // else it was dropped since
+			return rt, l.done, nil
+		}
+	}
 }
 
 func (e *endpoints) connect(endpoint string) (http.RoundTripper, error) {
@@ -49,65 +91,26 @@ func unreachable(endpoint, why string) error {
 	return &backstay.Error{Class: backstay.Permanent, NotSent: true, Err: fmt.Errorf("httpcall: cannot connect to the endpoint %s: %s", endpoint, why)}
 }
 
-// pinned returns a copy of base that connects to the endpoint only. A proxy
-// would choose where to connect to, so there is none.
-func pinned(base *http.Transport, endpoint string) *http.Transport {
-	t := base.Clone()
-	t.Proxy = nil
-	//lint:ignore SA1019 people still set Dial
-	dial := dialerOf(base.DialContext, base.Dial)
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
+// drop forgets an endpoint that is gone. Should it come back, it gets a leaf of
+// its own.
+func (e *endpoints) drop(endpoint string) {
+	if v, ok := e.m.LoadAndDelete(endpoint); ok {
+		v.(*leaf).retire()
 	}
-	t.DialContext = pin(dial, endpoint)
-	//lint:ignore SA1019 and DialTLS
-	if dial := dialerOf(base.DialTLSContext, base.DialTLS); dial != nil {
-		t.DialTLSContext = pin(dial, endpoint)
-	}
-	if base.TLSNextProto["h2"] != nil {
-		// The dial function above would turn HTTP/2 off, though the copied TLS
-		// config still offers it. And where it was set up by x/net/http2, the
-		// copied map leads to connections that all the copies share.
-		t.TLSNextProto, t.ForceAttemptHTTP2 = nil, true
-	}
-	return t
 }
 
-type dialer = func(ctx context.Context, network, address string) (net.Conn, error)
-
-// dialerOf returns what net/http uses of two functions that a transport has for
-// the same purpose.
-func dialerOf(dial dialer, old func(network, address string) (net.Conn, error)) dialer {
-	if dial != nil || old == nil {
-		return dial
-	}
-	return func(_ context.Context, network, address string) (net.Conn, error) { return old(network, address) }
-}
-
-// pin returns dial with the address replaced. An endpoint without a port has
-// that of the URL.
-func pin(dial dialer, endpoint string) dialer {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		to := endpoint
-		if _, _, err := net.SplitHostPort(endpoint); err != nil {
-			_, port, _ := net.SplitHostPort(address)
-			to = net.JoinHostPort(strings.Trim(endpoint, "[]"), port)
-		}
-		return dial(ctx, network, to)
+// dropGone drops the endpoint if no balancer has it any more: one that was used
+// past the balancer, who then has nothing to tell of when it goes. One that goes
+// only now is dropped on being told.
+func (e *endpoints) dropGone(endpoint string) {
+	if all, known := e.addresses(); known && !slices.Contains(all, endpoint) {
+		e.drop(endpoint)
 	}
 }
 
 func (e *endpoints) closeIdle() {
 	e.m.Range(func(_, v any) bool {
-		if rt, err := v.(leaf)(); err == nil {
-			closeIdle(rt)
-		}
+		v.(*leaf).closeIdle()
 		return true
 	})
-}
-
-func closeIdle(rt http.RoundTripper) {
-	if c, ok := rt.(interface{ CloseIdleConnections() }); ok {
-		c.CloseIdleConnections()
-	}
 }

@@ -18,8 +18,10 @@ type Config struct {
 	Base http.RoundTripper
 
 	// PerEndpoint returns what sends the requests to an endpoint that a
-	// balancer has picked. It is asked once for each. nil means a copy of Base
-	// that connects to the endpoint, for which Base must be an *http.Transport.
+	// balancer has picked. It is asked once for each, and again for one that
+	// was gone and has come back; when one is gone, its CloseIdleConnections is
+	// called, if it has that. nil means a copy of Base that connects to the
+	// endpoint, for which Base must be an *http.Transport.
 	PerEndpoint func(endpoint string) http.RoundTripper
 
 	// Route returns the template of a request's path, such as "/orders/{id}",
@@ -101,6 +103,7 @@ func NewTransport(p *backstay.Policy, cfg Config) *Transport {
 		panic(fmt.Sprintf("httpcall: the policy has a balancer, but a %T cannot be told where to connect to; give an *http.Transport as Base, or PerEndpoint", t.base))
 	}
 	t.endpoints = &endpoints{base: base, make: cfg.PerEndpoint}
+	t.endpoints.follow(p)
 	t.traced = fmt.Sprintf("%T", t.base) == "*otelhttp.Transport"
 	t.call = backstay.Bind(p, backstay.Op[*http.Request, *http.Response]{
 		Name: "HTTP", Prepare: t.prepare, Copy: t.copyRequest, Do: t.do, Check: t.check, Discard: discard, Hold: hold,
@@ -165,10 +168,12 @@ func (t *Transport) do(ctx context.Context, call *backstay.Call, req *http.Reque
 	call.Began()
 	rt := t.base
 	if call.Endpoint != "" {
-		var err error
-		if rt, err = t.endpoints.at(call.Endpoint); err != nil {
+		at, done, err := t.endpoints.at(call.Endpoint)
+		if err != nil {
 			return nil, err
 		}
+		call.OnDone(done)
+		rt = at
 	}
 	if ctx.Err() != nil { // the base need not say whether it had begun
 		return nil, ended(ctx, ctx.Err(), true)
@@ -190,9 +195,9 @@ func (t *Transport) do(ctx context.Context, call *backstay.Call, req *http.Reque
 		if resp != nil && resp.Body != nil {
 			resp.Body.Close()
 		}
-		return nil, explain(ctx, &p, fault(req), err)
+		return nil, explain(ctx, call.Endpoint, &p, fault(req), err)
 	case resp == nil:
-		return nil, &backstay.Error{Class: backstay.Permanent, Err: fmt.Errorf("httpcall: the Base, a %T, returned no error and no response", t.base)}
+		return nil, errNoResponse(t.base)
 	case resp.Body == nil:
 		resp.Body = http.NoBody
 	}
@@ -200,6 +205,10 @@ func (t *Transport) do(ctx context.Context, call *backstay.Call, req *http.Reque
 		resp.Request = req
 	}
 	return resp, nil
+}
+
+func errNoResponse(from http.RoundTripper) error {
+	return &backstay.Error{Class: backstay.Permanent, Err: fmt.Errorf("httpcall: the Base, a %T, returned no error and no response", from)}
 }
 
 // isCallers reports whether ctx ends only when the caller's own does. One that

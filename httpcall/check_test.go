@@ -1,0 +1,120 @@
+package httpcall_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/httpcall"
+	"github.com/backstay-go/backstay/internal/leak"
+)
+
+// L-21
+func TestCheckAsksTheEndpoint(t *testing.T) {
+	for _, n := range networks(t) {
+		t.Run(n.name, func(t *testing.T) {
+			leak.Check(t)
+			code := http.StatusOK
+			var asked []string
+			srv := n.replica(t, func(w http.ResponseWriter, r *http.Request) {
+				asked = append(asked, r.Method+" "+r.Host+r.URL.String())
+				w.Header().Set("Location", "/elsewhere")
+				w.WriteHeader(code)
+				if code != http.StatusNoContent {
+					io.WriteString(w, strings.Repeat("well ", 1000))
+				}
+			})
+			unused := reject(errors.New("the policy was used"))
+			rt := httpcall.NewTransport(backstay.New(unused, newRoster(srv.address())), httpcall.Config{Base: n.base(t)})
+			defer rt.CloseIdleConnections()
+			check := rt.Check(n.url + "healthz?deep")
+			for _, row := range []struct {
+				code int
+				want string
+			}{
+				{200, ""}, {204, ""}, {299, ""},
+				{302, "302 Found"}, {304, "304 Not Modified"}, {404, "404 Not Found"}, {500, "500 Internal Server Error"}, {503, "503 Service Unavailable"},
+			} {
+				code = row.code
+				err := check(t.Context(), srv.address())
+				want := ""
+				if row.want != "" {
+					want = "httpcall: check: " + srv.address() + ": httpcall: " + row.want
+				}
+				if s, _ := errors.AsType[*httpcall.StatusError](err); text(err) != want || row.want != "" && (s == nil || s.Status != row.code) {
+					t.Errorf("Check() of an endpoint that answers %d = %v, want %s", row.code, err, want)
+				}
+			}
+			for _, got := range asked {
+				if want := "GET api.example.com/healthz?deep"; got != want {
+					t.Errorf("the endpoint was asked %s, want %s", got, want)
+				}
+			}
+			if open, opened := srv.conns(); len(asked) != 8 || open != 1 || opened != 1 {
+				t.Errorf("%d checks used %d connections, of which %d are open, want 8 that use 1", len(asked), opened, open)
+			}
+		})
+	}
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// L-21
+func TestCheckTellsOfAnEndpointThatCannotBeReached(t *testing.T) {
+	leak.Check(t)
+	a := newAuthority(t)
+	wrong, down := newReplica(t, ok, a.certifies(t, "old.example.com")), vacant(t)
+	rt := httpcall.NewTransport(balanced(down, wrong.address()), httpcall.Config{Base: a.trusted(t, false)})
+	check := rt.Check("https://api.example.com/")
+	for _, address := range []string{down, wrong.address()} {
+		if err := check(t.Context(), address); err == nil || !strings.Contains(err.Error(), address) {
+			t.Errorf("Check(%s) = %v, want an error that names it", address, err)
+		}
+	}
+}
+
+func TestCheckReadsSoMuchOfTheBodyAndNoMore(t *testing.T) {
+	leak.Check(t)
+	for name, h := range map[string]http.HandlerFunc{
+		"endless": func(w http.ResponseWriter, _ *http.Request) {
+			for {
+				if _, err := w.Write(make([]byte, 1<<10)); err != nil {
+					return
+				}
+			}
+		},
+		"silent": halves(nil),
+	} {
+		srv := newReplica(t, h)
+		rt := httpcall.NewTransport(balanced(srv.address()), httpcall.Config{Base: base(t)})
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := rt.Check("http://api.example.com/")(ctx, srv.address()); err != nil {
+			t.Errorf("Check() with a body that is %s = %v, want nil", name, err)
+		}
+		srv.await(t, 0, "after a check with a body that is "+name)
+	}
+}
+
+func TestCheckRefusesWhatIsNoURL(t *testing.T) {
+	for _, url := range []string{"", "/healthz", "api.example.com/healthz", "ftp://api.example.com/", "http://", "http://a:b:c/"} {
+		func() {
+			defer func() {
+				if got, _ := recover().(string); !strings.HasPrefix(got, "httpcall: Check needs an absolute URL") {
+					t.Errorf("Check(%q) panicked with %q, want a sentence about the URL", url, got)
+				}
+			}()
+			over(t).Check(url)
+		}()
+	}
+}

@@ -2,7 +2,11 @@ package loadbalance
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/backstay-go/backstay"
@@ -16,9 +20,10 @@ type HashConfig struct {
 	// requests.
 	Key func(ctx context.Context, call *backstay.Call) string
 
-	// Bound is how many times the mean load an endpoint may have before its
-	// keys go to the next, such as 1.25: a key that everybody wants would
-	// otherwise break the endpoint that has it. 0 means no bound.
+	// Bound is how many times the mean of the calls in flight an endpoint may
+	// have, by weight, before its keys go to the next, such as 1.25: a key that
+	// everybody wants would otherwise break the endpoint that has it. 0 means no
+	// bound.
 	Bound float64
 
 	// Strict has a key go to its endpoint only, though it is ejected, or the
@@ -30,11 +35,11 @@ type HashConfig struct {
 func (c HashConfig) Validate() error {
 	switch {
 	case c.Key == nil:
-		return fmt.Errorf("loadbalance: a hash strategy needs a Key, such as httpcall.ByHeader(\"X-User\")")
+		return errors.New("loadbalance: a hash strategy needs a Key, such as httpcall.ByHeader(\"X-User\")")
 	case c.Bound != 0 && !(c.Bound > 1):
 		return fmt.Errorf("loadbalance: Bound is %v; give a factor above 1, such as 1.25, or 0 for no bound", c.Bound)
 	case c.Bound != 0 && c.Strict:
-		return fmt.Errorf("loadbalance: Bound sends keys elsewhere and Strict forbids it; leave one of them out")
+		return errors.New("loadbalance: Bound sends keys elsewhere and Strict forbids it; leave one of them out")
 	}
 	return nil
 }
@@ -45,7 +50,8 @@ func (c HashConfig) Validate() error {
 // home when it has recovered. Every process maps keys alike.
 //
 // With the same weights the most loaded of 100 endpoints has 1.2 times the mean.
-// Maglev is more even and moves more keys.
+// Maglev is more even and moves more keys. Weights above 64 count as 64, and
+// each unit of weight takes some kilobytes, so give small ones.
 //
 // It panics if cfg is not valid.
 func Hash(cfg HashConfig) Strategy {
@@ -69,24 +75,26 @@ func Rendezvous(cfg HashConfig) Strategy {
 	})
 }
 
-// Maglev gives keys to endpoints by a table in which all have equally many
-// places: the most even of the hash strategies. When an endpoint comes or goes,
-// a few keys of others move too.
+// Maglev gives keys to endpoints by a table of 65537 places, of which all have
+// equally many: the most even of the hash strategies up to some hundreds of
+// endpoints. When one comes or goes, a few keys of others move too, and the
+// table is made anew, which takes some milliseconds.
 //
 // It panics if cfg is not valid.
 func Maglev(cfg HashConfig) Strategy {
 	return hashStrategy("maglev", cfg, func(_ owners, members []hashing.Member) owners {
-		// A hundred places for each make the shares equal to 1 %.
-		return maglev{hashing.NewMaglev(members, max(0, 100*len(members)/65536*65536))}
+		// The size does not follow the number of members: where it changed,
+		// every key would move.
+		return maglev{hashing.NewMaglev(members, 0)}
 	})
 }
 
-// owners knows in which order endpoints come for a hash.
+// owners is the order in which endpoints come for a hash.
 type owners interface {
-	// first returns the index of the owner.
-	first(hash uint64) int
-	// owner returns the first node, in the order of hash, that q fits on.
-	owner(h *hashed, q query, v *hashView, hash uint64) *Node
+	// find returns the place of the owner, and its index.
+	find(hash uint64) (place, index int)
+	// next returns what comes after a place. The same endpoint may come again.
+	next(hash uint64, place int) (after, index int)
 }
 
 func hashStrategy(name string, cfg HashConfig, build func(before owners, members []hashing.Member) owners) Strategy {
@@ -98,20 +106,17 @@ func hashStrategy(name string, cfg HashConfig, build func(before owners, members
 	}
 	return Strategy{name: name, make: func(s site, nodes []*Node) picker {
 		h := &hashed{site: s, cfg: cfg, nodes: nodes}
-		if cfg.Bound > 0 {
-			h.careful = probes
-		}
 		members := make([]hashing.Member, len(nodes))
 		for i, n := range nodes {
 			members[i] = hashing.Member{Name: n.address, Weight: n.Endpoint().weight()}
 		}
-		if before, ok := s.before.(*hashed); ok {
-			h.total, h.release = before.total, before.release
-			h.owners = build(before.owners, members)
-		} else {
-			h.total = new(atomic.Int64)
-			h.release = func(error) { h.total.Add(-1) }
-			h.owners = build(nil, members)
+		before, _ := s.before.(*hashed)
+		if before == nil {
+			before = new(hashed)
+		}
+		h.owners = build(before.owners, members)
+		if cfg.Bound > 0 && len(nodes) > few {
+			h.count(before)
 		}
 		h.refresh()
 		return h
@@ -120,14 +125,16 @@ func hashStrategy(name string, cfg HashConfig, build func(before owners, members
 
 // hashed is the picker of the hash strategies.
 type hashed struct {
-	site    site
-	cfg     HashConfig
-	nodes   []*Node
-	owners  owners
-	view    atomic.Pointer[hashView]
-	total   *atomic.Int64 // calls in flight, where there is a bound
+	site   site
+	cfg    HashConfig
+	nodes  []*Node
+	owners owners
+	view   atomic.Pointer[hashView]
+
+	// Where there is a bound and more than a few nodes: the calls in flight,
+	// and what counts one out.
+	total   *atomic.Int64
 	release func(error)
-	careful avoid // not 0 where a calm view is not enough to take the owner
 }
 
 type hashView struct {
@@ -135,8 +142,31 @@ type hashView struct {
 	room float64 // in flight for each unit of weight, per call in flight
 }
 
+// few is up to how many nodes it is cheaper to add up what they have in flight
+// than to count.
+const few = 16
+
+// count has h count its calls, together with its predecessor if that does.
+func (h *hashed) count(before *hashed) {
+	h.total, h.release = before.total, before.release
+	if h.total == nil {
+		total := new(atomic.Int64)
+		h.total, h.release = total, func(error) { total.Add(-1) }
+	}
+}
+
+func (h *hashed) inFlight() (calls int64) {
+	if h.total != nil {
+		return h.total.Load()
+	}
+	for _, n := range h.nodes {
+		calls += int64(n.InFlight())
+	}
+	return calls
+}
+
 func (h *hashed) refresh() {
-	v := &hashView{view: look(h.site.balancer, h.nodes)}
+	v := &hashView{view: look(h.site, h.nodes), room: math.Inf(1)}
 	if h.cfg.Bound > 0 {
 		weight := 0
 		for _, n := range v.live {
@@ -151,80 +181,88 @@ func (h *hashed) pick(q query) (*Node, bool) {
 	if len(h.nodes) == 0 {
 		return nil, false
 	}
-	v := h.view.Load()
 	key := h.cfg.Key(q.ctx, q.call)
 	hash := hashing.Sum(key)
 	if key == "" {
 		hash = q.random()
 	}
-	if v.calm && q.avoid|h.careful == 0 {
-		return h.nodes[h.owners.first(hash)], false
-	}
-	if h.cfg.Strict && key != "" {
+	v := h.view.Load()
+	switch {
+	case h.cfg.Strict && key != "":
 		return h.strictly(q, hash)
+	case h.cfg.Bound > 0:
+		return h.bounded(q, v, hash)
+	case v.calm && q.avoid == 0: // which is almost always so
+		_, i := h.owners.find(hash)
+		return h.nodes[i], false
 	}
+	return h.among(q, v, hash, math.Inf(1))
+}
+
+// bounded picks from the nodes that have room for one more call. Where those
+// are tried or blocked, the others are used all the same.
+func (h *hashed) bounded(q query, v *hashView, hash uint64) (*Node, bool) {
+	n, probe := h.among(q, v, hash, v.room*float64(h.inFlight()+1))
+	if n == nil {
+		n, probe = h.among(q, v, hash, math.Inf(1))
+	}
+	if n != nil && h.total != nil && q.avoid&trial == 0 {
+		h.total.Add(1)
+		q.call.OnDone(h.release)
+	}
+	return n, probe
+}
+
+// among picks the first node in the order of hash that has less than limit in
+// flight for each unit of its weight.
+func (h *hashed) among(q query, v *hashView, hash uint64, limit float64) (*Node, bool) {
 	for {
-		n := h.owners.owner(h, q, v, hash)
-		if n == nil {
-			n = h.whatever(q, v, hash)
-		}
+		n := h.walk(q, v, hash, limit)
 		if n == nil {
 			return nil, false
 		}
 		if probe, ok := v.take(q, n); ok {
-			if h.cfg.Bound > 0 && q.avoid&probes == 0 {
-				h.total.Add(1)
-				q.call.OnDone(h.release)
-			}
 			return n, probe
 		}
 	}
 }
 
-// strictly returns the owner, if the call may go there at all.
+// strictly returns the owner, which is probed by its own keys like any other.
 func (h *hashed) strictly(q query, hash uint64) (*Node, bool) {
-	n := h.nodes[h.owners.first(hash)]
+	_, i := h.owners.find(hash)
+	n := h.nodes[i]
 	if q.avoid&tried != 0 && q.call.Tried(n.address) {
 		return nil, false
 	}
 	return n, q.avoid&probes == 0 && n.State() == Probing && n.probing.CompareAndSwap(false, true)
 }
 
-// fits reports whether q can go to n.
-func (h *hashed) fits(q query, v *hashView, n *Node) bool {
-	if !v.calm && !v.open(q, n) {
-		return false
+// walk returns the first node in the order of hash that q fits on.
+func (h *hashed) walk(q query, v *hashView, hash uint64, limit float64) *Node {
+	place, i := h.owners.find(hash)
+	if n := h.nodes[i]; v.fits(q, n, limit) {
+		return n
 	}
-	if h.cfg.Bound > 0 {
-		if float64(n.InFlight())*n.perWeight() >= v.room*float64(h.total.Load()+1) {
-			return false
+	seen := newVisits(len(h.nodes))
+	defer visitsPool.Put(seen)
+	seen.add(i)
+	left := len(h.nodes) - 1
+	for range maxWalk {
+		if left == 0 {
+			return nil
+		}
+		place, i = h.owners.next(hash, place)
+		if !seen.add(i) {
+			continue
+		}
+		left--
+		if n := h.nodes[i]; v.fits(q, n, limit) {
+			return n
 		}
 	}
-	return q.avoid == 0 || q.admits(n)
-}
-
-// open reports whether n is well, or waits for a probe that q could be.
-func (v *view) open(q query, n *Node) bool {
-	s := n.State()
-	return s.picked() || v.panic || s == Probing && q.avoid&probes == 0 && !n.probing.Load()
-}
-
-// take makes the pick of n the probe, if n waits for one. It fails if another
-// pick has just become that.
-func (v *view) take(q query, n *Node) (probe, ok bool) {
-	if n.State() != Probing || q.avoid&probes != 0 {
-		return false, true
-	}
-	probe = n.probing.CompareAndSwap(false, true)
-	return probe, probe || v.panic
-}
-
-// whatever returns a node that q admits though there is no room, beginning
-// where hash says.
-func (h *hashed) whatever(q query, v *hashView, hash uint64) *Node {
 	at := scale(hash, len(h.nodes))
 	for i := range h.nodes {
-		if n := h.nodes[(at+i)%len(h.nodes)]; v.open(q, n) && q.admits(n) {
+		if n := h.nodes[(at+i)%len(h.nodes)]; v.fits(q, n, limit) {
 			return n
 		}
 	}
@@ -235,32 +273,71 @@ func (h *hashed) whatever(q query, v *hashView, hash uint64) *Node {
 // endpoints of which hardly one can be had. Then any is right.
 const maxWalk = 2048
 
+// fits reports whether q can go to n.
+func (v *hashView) fits(q query, n *Node, limit float64) bool {
+	return (v.calm || v.open(q, n)) &&
+		n.burden() < limit &&
+		(q.avoid == 0 || q.admits(n))
+}
+
+// burden returns how many calls n has in flight for each unit of its weight.
+func (n *Node) burden() float64 { return float64(n.InFlight()) * n.perWeight() }
+
+// open reports whether n is well, or waits for a probe that q could be.
+func (v *view) open(q query, n *Node) bool {
+	s := n.State()
+	return s.picked() || v.panic || s == Probing && q.avoid&(probes|tried) == 0 && !n.probing.Load()
+}
+
+// take makes the pick of n the probe, if n waits for one. It fails if another
+// pick has just become that.
+func (v *view) take(q query, n *Node) (probe, ok bool) {
+	if n.State() != Probing || q.avoid&(probes|tried) != 0 {
+		return false, true
+	}
+	probe = n.probing.CompareAndSwap(false, true)
+	return probe, probe || v.panic
+}
+
+// visits are the nodes that a walk has come by: a bit for each index.
+type visits []uint64
+
+var visitsPool = sync.Pool{New: func() any { return new(visits) }}
+
+func newVisits(nodes int) *visits {
+	v := visitsPool.Get().(*visits)
+	words := (nodes + 63) / 64
+	*v = slices.Grow((*v)[:0], words)[:words]
+	clear(*v)
+	return v
+}
+
+// add reports whether the walk comes by for the first time.
+func (v visits) add(i int) bool {
+	word, bit := &v[i/64], uint64(1)<<(i%64)
+	first := *word&bit == 0
+	*word |= bit
+	return first
+}
+
 type ring struct{ *hashing.Ring }
 
-func (r ring) first(hash uint64) int { return r.At(r.Find(hash)) }
+func (r ring) find(hash uint64) (place, index int) {
+	place = r.Find(hash)
+	return place, r.At(place)
+}
 
-func (r ring) owner(h *hashed, q query, v *hashView, hash uint64) *Node {
-	pos := r.Find(hash)
-	for range maxWalk {
-		if n := h.nodes[r.At(pos)]; h.fits(q, v, n) {
-			return n
-		}
-		pos = r.Next(pos)
-	}
-	return nil
+func (r ring) next(_ uint64, place int) (after, index int) {
+	after = r.Next(place)
+	return after, r.At(after)
 }
 
 type maglev struct{ *hashing.Maglev }
 
-func (m maglev) first(hash uint64) int { return m.At(hash) }
+func (m maglev) find(hash uint64) (place, index int) { return 0, m.At(hash) }
 
-func (m maglev) owner(h *hashed, q query, v *hashView, hash uint64) *Node {
-	for i := range maxWalk {
-		if n := h.nodes[m.Probe(hash, i)]; h.fits(q, v, n) {
-			return n
-		}
-	}
-	return nil
+func (m maglev) next(hash uint64, place int) (after, index int) {
+	return place + 1, m.Probe(hash, place+1)
 }
 
 type rendezvous struct {
@@ -268,23 +345,19 @@ type rendezvous struct {
 	members int
 }
 
-func (r rendezvous) first(hash uint64) (best int) {
-	most := uint64(0)
-	for i := range r.members {
-		if score := r.Score(hash, i); score > most {
-			best, most = i, score
-		}
-	}
-	return best
+func (r rendezvous) find(hash uint64) (place, index int) { return r.highest(hash, math.MaxUint64) }
+
+func (r rendezvous) next(hash uint64, place int) (after, index int) {
+	return r.highest(hash, r.Score(hash, place))
 }
 
-func (r rendezvous) owner(h *hashed, q query, v *hashView, hash uint64) *Node {
-	var best *Node
-	var most uint64
-	for i, n := range h.nodes {
-		if score := r.Score(hash, i); (best == nil || score > most) && h.fits(q, v, n) {
-			best, most = n, score
+// highest returns the endpoint with the highest score below a limit.
+func (r rendezvous) highest(hash, limit uint64) (place, index int) {
+	most := uint64(0)
+	for i := range r.members {
+		if score := r.Score(hash, i); score >= most && score < limit {
+			index, most = i, score
 		}
 	}
-	return best
+	return index, index
 }

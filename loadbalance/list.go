@@ -33,11 +33,12 @@ func newList(s site, nodes []*Node, choose chooser) *list {
 	return l
 }
 
-func (l *list) refresh() { l.view.Store(look(l.site.balancer, l.nodes)) }
+func (l *list) refresh() { l.view.Store(look(l.site, l.nodes)) }
 
 // look returns the view of nodes. Where less than the panic threshold are well,
 // all are used: what is left would break down under the load of the others.
-func look(b *Balancer, nodes []*Node) *view {
+// While peers elsewhere are well enough, they carry it.
+func look(s site, nodes []*Node) *view {
 	v := &view{calm: len(nodes) > 0}
 	for _, n := range nodes {
 		switch s := n.State(); {
@@ -48,10 +49,24 @@ func look(b *Balancer, nodes []*Node) *view {
 		}
 		v.calm = v.calm && n.State() == Available
 	}
-	if float64(len(v.live)) < b.health.PanicBelow*float64(len(nodes)) {
+	well, of := len(v.live), len(nodes)
+	if s.peers != nil {
+		well, of = countPicked(s.peers), len(s.peers)
+	}
+	if float64(well) < s.balancer.health.PanicBelow*float64(of) {
 		v.live, v.panic = nodes, true
 	}
 	return v
+}
+
+// countPicked returns how many of the nodes are picked.
+func countPicked(nodes []*Node) (n int) {
+	for _, node := range nodes {
+		if node.State().picked() {
+			n++
+		}
+	}
+	return n
 }
 
 // probe takes the probe of a node that waits for one.
@@ -95,7 +110,7 @@ var scratch = sync.Pool{New: func() any { return new([]*Node) }}
 
 // admitted picks from the live nodes that q admits.
 func (l *list) admitted(q query, v *view) *Node {
-	if q.avoid&^probes == 0 {
+	if q.avoid&(tried|blocked) == 0 {
 		return nil
 	}
 	buf := scratch.Get().(*[]*Node)

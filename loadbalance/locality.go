@@ -53,14 +53,13 @@ func Locality(cfg LocalityConfig, s Strategy) Strategy {
 	cfg.Reserve = cmp.Or(cfg.Reserve, 1.4)
 	return Strategy{name: s.name + " near " + cfg.Local, ages: s.ages, make: func(at site, nodes []*Node) picker {
 		before, _ := at.before.(*nearness)
-		r := &nearness{site: at, cfg: cfg}
-		for _, near := range byDistance(cfg.Local, nodes) {
-			var was picker
-			if before != nil {
-				was = before.at(near.common)
-			}
-			near.picker = s.make(at.under(was), near.nodes)
-			r.tiers = append(r.tiers, near)
+		if at.peers == nil {
+			at.peers = nodes
+		}
+		r := &nearness{cfg: cfg, tiers: byDistance(cfg.Local, nodes)}
+		for i := range r.tiers {
+			t := &r.tiers[i]
+			t.picker = s.make(site{at.balancer, before.at(t.common), at.peers}, t.nodes)
 		}
 		r.share()
 		return r
@@ -69,10 +68,15 @@ func Locality(cfg LocalityConfig, s Strategy) Strategy {
 
 // A nearness is the endpoints around the client, the nearest first.
 type nearness struct {
-	site   site
-	cfg    LocalityConfig
-	tiers  []tier
-	shares atomic.Pointer[[]float64] // of the load, summed up from the nearest
+	cfg   LocalityConfig
+	tiers []tier
+	view  atomic.Pointer[nearView]
+}
+
+// A nearView is what the tiers look like to picks.
+type nearView struct {
+	shares  []float64 // of the load, summed up from the nearest
+	waiting []int     // tiers that have no share and wait for a probe
 }
 
 // A tier is the endpoints that have so many parts of their locality in common
@@ -112,10 +116,13 @@ func common(a, b string) (parts int) {
 	return parts
 }
 
+// at returns the picker of a tier, or nil.
 func (r *nearness) at(common int) picker {
-	for _, t := range r.tiers {
-		if t.common == common {
-			return t.picker
+	if r != nil {
+		for _, t := range r.tiers {
+			if t.common == common {
+				return t.picker
+			}
 		}
 	}
 	return nil
@@ -131,18 +138,24 @@ func (r *nearness) refresh() {
 // share gives each tier the load that it can bear, of what those before it have
 // left. Where all together cannot bear it, each has its part of it.
 func (r *nearness) share() {
-	shares := make([]float64, len(r.tiers))
+	v := &nearView{shares: make([]float64, len(r.tiers))}
 	sum := 0.0
 	for i, t := range r.tiers {
-		sum += min(r.cfg.Reserve*wellShare(t.nodes), 1-min(sum, 1))
-		shares[i] = sum
-	}
-	if sum > 0 && sum < 1 {
-		for i := range shares {
-			shares[i] /= sum
+		well := wellShare(t.nodes)
+		sum += min(r.cfg.Reserve*well, 1-sum)
+		v.shares[i] = sum
+		if well == 0 && slices.ContainsFunc(t.nodes, func(n *Node) bool { return n.State() == Probing }) {
+			v.waiting = append(v.waiting, i)
 		}
 	}
-	r.shares.Store(&shares)
+	for i := range v.shares {
+		if sum > 0 {
+			v.shares[i] /= sum
+		} else {
+			v.shares[i] = 1 // none is well: the nearest first
+		}
+	}
+	r.view.Store(v)
 }
 
 // wellShare returns how many of the nodes can be picked, by weight.
@@ -159,14 +172,20 @@ func wellShare(nodes []*Node) float64 {
 }
 
 func (r *nearness) pick(q query) (*Node, bool) {
-	first := r.first(q)
+	v := r.view.Load()
+	for _, i := range v.waiting {
+		if n, probe := r.tiers[i].picker.pick(q); probe {
+			return n, true
+		}
+	}
+	first := v.first(q)
 	for i := first; i < len(r.tiers); i++ {
 		if n, probe := r.tiers[i].picker.pick(q); n != nil {
 			return r.spilled(q, i, n, probe)
 		}
 	}
-	for i := range first {
-		if n, probe := r.tiers[i].picker.pick(q); n != nil {
+	for _, t := range r.tiers[:first] {
+		if n, probe := t.picker.pick(q); n != nil {
 			return n, probe
 		}
 	}
@@ -174,25 +193,28 @@ func (r *nearness) pick(q query) (*Node, bool) {
 }
 
 // first returns the tier that the call goes to if it can.
-func (r *nearness) first(q query) int {
-	shares := *r.shares.Load()
-	if len(shares) == 0 || shares[0] >= 1 || q.avoid&tried != 0 {
+func (v *nearView) first(q query) int {
+	if len(v.shares) == 0 || v.shares[0] == 1 || q.avoid&tried != 0 {
 		return 0
 	}
 	at := float64(q.random()>>11) / (1 << 53)
-	i, _ := slices.BinarySearch(shares, at)
-	return min(i, len(shares)-1)
+	for i, sum := range v.shares {
+		if at < sum {
+			return i
+		}
+	}
+	return 0 // not reached: the last sum is 1
 }
 
 // spilled returns a node farther away in place of n, of tier i, if n has too
 // much to do and that one has less.
 func (r *nearness) spilled(q query, i int, n *Node, probe bool) (*Node, bool) {
-	if r.cfg.Spill == 0 || probe || n.crowd(q) <= float64(r.cfg.Spill) {
+	if r.cfg.Spill == 0 || probe || n.burden() < float64(r.cfg.Spill) {
 		return n, probe
 	}
 	q.avoid |= probes
 	for _, t := range r.tiers[i+1:] {
-		if far, _ := t.picker.pick(q); far != nil && far.crowd(q) < n.crowd(q) {
+		if far, _ := t.picker.pick(q); far != nil && far.burden() < n.burden() {
 			return far, false
 		}
 	}

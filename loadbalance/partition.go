@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,12 +37,15 @@ type Schema struct {
 // HashSchema spreads keys over partitions by a hash of them. When a partition
 // comes or goes only its own keys move.
 func HashSchema(parts ...Partition) (Schema, error) {
+	if err := checkParts("hash", parts); err != nil {
+		return Schema{}, err
+	}
 	members := make([]hashing.Member, len(parts))
 	for i, p := range parts {
 		members[i] = hashing.Member{Name: p.Name, Weight: 1}
 	}
 	ring := hashing.NewRing(members)
-	return newSchema("hash", parts, func(key string) int { return ring.At(ring.Find(hashing.Sum(key))) })
+	return Schema{"hash", clone(parts), func(key string) int { return ring.At(ring.Find(hashing.Sum(key))) }}, nil
 }
 
 // A Range is a partition of the keys from From on, in the order of bytes, up to
@@ -55,7 +59,7 @@ type Range struct {
 // in none, so the first is often "".
 func RangeSchema(ranges ...Range) (Schema, error) {
 	ranges = slices.Clone(ranges)
-	slices.SortFunc(ranges, func(a, b Range) int { return cmp.Compare(a.From, b.From) })
+	slices.SortStableFunc(ranges, func(a, b Range) int { return cmp.Compare(a.From, b.From) })
 	var parts []Partition
 	index := make([]int, len(ranges)) // a partition may have several ranges
 	for i, r := range ranges {
@@ -70,16 +74,16 @@ func RangeSchema(ranges ...Range) (Schema, error) {
 			return Schema{}, fmt.Errorf("loadbalance: the partition %q has different endpoints in two ranges; give both the same", r.Name)
 		}
 	}
-	return newSchema("range", parts, func(key string) int {
-		i, found := slices.BinarySearchFunc(ranges, key, func(r Range, key string) int { return cmp.Compare(r.From, key) })
-		switch {
-		case found:
-			return index[i]
-		case i == 0:
+	if err := checkParts("range", parts); err != nil {
+		return Schema{}, err
+	}
+	return Schema{"range", clone(parts), func(key string) int {
+		above := sort.Search(len(ranges), func(i int) bool { return ranges[i].From > key })
+		if above == 0 {
 			return -1
 		}
-		return index[i-1]
-	})
+		return index[above-1]
+	}}, nil
 }
 
 // DirectorySchema looks keys up: find returns the name of the partition that
@@ -89,47 +93,73 @@ func DirectorySchema(find func(key string) (partition string), parts ...Partitio
 	if find == nil {
 		return Schema{}, errors.New("loadbalance: DirectorySchema needs a function that finds the partition of a key")
 	}
+	if err := checkParts("directory", parts); err != nil {
+		return Schema{}, err
+	}
 	byName := make(map[string]int, len(parts))
 	for i, p := range parts {
 		byName[p.Name] = i
 	}
-	return newSchema("directory", parts, func(key string) int {
+	return Schema{"directory", clone(parts), func(key string) int {
 		if i, ok := byName[find(key)]; ok {
 			return i
 		}
 		return -1
-	})
+	}}, nil
 }
 
-func newSchema(name string, parts []Partition, find func(string) int) (Schema, error) {
+// checkParts reports what is wrong with the partitions of a schema.
+func checkParts(schema string, parts []Partition) error {
 	if len(parts) == 0 {
-		return Schema{}, fmt.Errorf("loadbalance: a %s schema needs at least one partition", name)
+		return fmt.Errorf("loadbalance: a %s schema needs at least one partition", schema)
 	}
 	seen := map[string]bool{}
 	for _, p := range parts {
 		switch {
 		case p.Name == "":
-			return Schema{}, fmt.Errorf("loadbalance: a partition of a %s schema has no name; give it one", name)
+			return fmt.Errorf("loadbalance: a partition of a %s schema has no name; give it one", schema)
 		case seen[p.Name]:
-			return Schema{}, fmt.Errorf("loadbalance: the partition %q is given twice; give it once", p.Name)
+			return fmt.Errorf("loadbalance: the partition %q is given twice; give it once", p.Name)
 		}
 		seen[p.Name] = true
+		for i, e := range p.Endpoints {
+			if slices.Contains(p.Endpoints[:i], e) {
+				return fmt.Errorf("loadbalance: the partition %q has the endpoint %q twice; give it once", p.Name, e)
+			}
+		}
 	}
-	return Schema{name, slices.Clone(parts), find}, nil
+	return nil
+}
+
+// clone returns partitions that share nothing with the caller's.
+func clone(parts []Partition) []Partition {
+	parts = slices.Clone(parts)
+	for i := range parts {
+		parts[i].Endpoints = slices.Clone(parts[i].Endpoints)
+	}
+	return parts
 }
 
 // Partitions returns the partitions, in the order of the keys where they have
 // one.
-func (s Schema) Partitions() []Partition { return slices.Clone(s.parts) }
+func (s Schema) Partitions() []Partition { return clone(s.parts) }
 
 // Of returns the partition that has a key, and whether there is one.
 func (s Schema) Of(key string) (Partition, bool) {
+	p := s.of(key)
+	if p == nil {
+		return Partition{}, false
+	}
+	return Partition{p.Name, slices.Clone(p.Endpoints)}, true
+}
+
+func (s Schema) of(key string) *Partition {
 	if s.find != nil {
 		if i := s.find(key); i >= 0 {
-			return s.parts[i], true
+			return &s.parts[i]
 		}
 	}
-	return Partition{}, false
+	return nil
 }
 
 // Group divides keys by the partition that has them, for a function that splits
@@ -137,8 +167,11 @@ func (s Schema) Of(key string) (Partition, bool) {
 func (s Schema) Group(keys ...string) map[string][]string {
 	groups := map[string][]string{}
 	for _, k := range keys {
-		p, _ := s.Of(k)
-		groups[p.Name] = append(groups[p.Name], k)
+		name := ""
+		if p := s.of(k); p != nil {
+			name = p.Name
+		}
+		groups[name] = append(groups[name], k)
 	}
 	return groups
 }
@@ -175,8 +208,9 @@ func NewPartitions(key func(ctx context.Context, call *backstay.Call) string, sc
 func (p *Partitions) Schema() Schema { return *p.schema.Load() }
 
 // Swap puts another schema in place of the one in use, such as after a move of
-// data. Each pick goes by one of them, whole; calls that are under way are not
-// touched.
+// data. Each pick goes by one of them, whole; attempts that are under way are
+// not touched. When it returns, no more picks begin by the one before. The
+// error says that the schema is the zero value.
 func (p *Partitions) Swap(s Schema) error {
 	if s.find == nil {
 		return errors.New("loadbalance: the schema is empty; make it with HashSchema, RangeSchema or DirectorySchema")
@@ -189,12 +223,22 @@ func (p *Partitions) Swap(s Schema) error {
 	}
 	p.mu.Unlock()
 	for _, b := range users {
-		b.rebuild()
+		if !b.rebuild() {
+			p.forget(b)
+		}
 	}
 	return nil
 }
 
-// Strategy returns the strategy that picks by partition.
+// forget drops a balancer that is closed.
+func (p *Partitions) forget(b *Balancer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.users, b)
+}
+
+// Strategy returns the strategy that picks by partition. It may be given to
+// several balancers, which Swap then changes one after the other.
 func (p *Partitions) Strategy() Strategy {
 	return Strategy{name: p.Schema().name + " partitions, " + p.within.name, ages: p.within.ages, make: p.picker}
 }
@@ -204,26 +248,40 @@ func (p *Partitions) picker(s site, nodes []*Node) picker {
 	p.users[s.balancer] = true
 	p.mu.Unlock()
 	schema := p.schema.Load()
-	before, _ := s.before.(*partitioned)
 	next := &partitioned{key: p.key, schema: schema, parts: make([]picker, len(schema.parts))}
+	before, _ := s.before.(*partitioned)
+	was := before.byName()
+	have, peers := schema.assign(nodes), schema.assign(s.peers)
 	for i, part := range schema.parts {
-		next.parts[i] = p.within.make(s.under(before.of(part.Name)), part.among(nodes))
+		next.parts[i] = p.within.make(site{s.balancer, was[part.Name], peers[i]}, have[i])
 	}
 	return next
 }
 
-// among returns the nodes that have the partition.
-func (p Partition) among(nodes []*Node) (have []*Node) {
+// assign returns the nodes that have each of the partitions.
+func (s *Schema) assign(nodes []*Node) [][]*Node {
+	byAddress, byAttribute := map[string]*Node{}, map[string][]*Node{}
 	for _, n := range nodes {
-		if len(p.Endpoints) > 0 {
-			if slices.Contains(p.Endpoints, n.address) {
-				have = append(have, n)
+		byAddress[n.address] = n
+		for name := range strings.SplitSeq(n.Endpoint().Attributes["partition"], ",") {
+			name = strings.TrimSpace(name)
+			if have := byAttribute[name]; len(have) == 0 || have[len(have)-1] != n {
+				byAttribute[name] = append(have, n)
 			}
-		} else if slices.Contains(strings.Split(n.Endpoint().Attributes["partition"], ","), p.Name) {
-			have = append(have, n)
 		}
 	}
-	return have
+	assigned := make([][]*Node, len(s.parts))
+	for i, p := range s.parts {
+		if len(p.Endpoints) == 0 {
+			assigned[i] = byAttribute[p.Name]
+		}
+		for _, a := range p.Endpoints {
+			if n := byAddress[a]; n != nil {
+				assigned[i] = append(assigned[i], n)
+			}
+		}
+	}
+	return assigned
 }
 
 // partitioned picks from the nodes that have the call's key.
@@ -233,16 +291,15 @@ type partitioned struct {
 	parts  []picker
 }
 
-// of returns the picker of the partition with a name, or nil.
-func (p *partitioned) of(name string) picker {
+// byName returns the pickers of the partitions by their names.
+func (p *partitioned) byName() map[string]picker {
+	pickers := map[string]picker{}
 	if p != nil {
 		for i, part := range p.schema.parts {
-			if part.Name == name {
-				return p.parts[i]
-			}
+			pickers[part.Name] = p.parts[i]
 		}
 	}
-	return nil
+	return pickers
 }
 
 func (p *partitioned) pick(q query) (*Node, bool) {
@@ -263,11 +320,13 @@ func (p *partitioned) refresh() {
 	}
 }
 
-// rebuild makes the picker anew, from the same nodes.
-func (b *Balancer) rebuild() {
+// rebuild makes the picker anew, from the same nodes. It reports whether the
+// balancer is in use.
+func (b *Balancer) rebuild() bool {
 	b.mu.Lock()
 	defer b.unlock()
-	if s := b.set.Load(); s != nil && !s.closed {
-		b.set.Store(&set{nodes: s.nodes, root: b.strategy.make(site{b, s.root}, s.nodes)})
+	if s := b.set.Load(); s != nil && !b.closing {
+		b.set.Store(&set{nodes: s.nodes, root: b.strategy.make(site{balancer: b, before: s.root}, s.nodes)})
 	}
+	return !b.closing
 }

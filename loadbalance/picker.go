@@ -34,12 +34,9 @@ type picker interface {
 // A site is what a picker is made in.
 type site struct {
 	balancer *Balancer
-	before   picker // in place of which it is made, or nil
+	before   picker  // in place of which it is made, or nil
+	peers    []*Node // its nodes and those that serve in their place; nil where there are no others
 }
-
-// under returns the site of a picker inside another, of which before is the
-// predecessor.
-func (s site) under(before picker) site { return site{s.balancer, before} }
 
 // A query is one pick.
 type query struct {
@@ -56,7 +53,8 @@ type avoid uint8
 const (
 	tried   avoid = 1 << iota // those that the call was given before
 	blocked                   // those whose breaker is open
-	probes                    // those that would be probed: the pick is not in earnest
+	probes                    // those that would be probed
+	trial                     // none, but the pick only finds out whether there is a node
 )
 
 // admits reports whether the pick may be n, as far as the call goes.

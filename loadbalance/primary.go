@@ -8,34 +8,46 @@ import (
 
 // PrimaryReplica sends writes to the endpoints with the Role Primary, and reads
 // to the replicas, picked by the strategy reads; where no replica can be had,
-// the primary serves reads too. A write never goes to a replica: with no
-// primary it fails with a NoEndpointError.
+// or all were tried, the primary serves reads too. A write never goes to a
+// replica: with no primary it fails with a NoEndpointError. It is not kept from
+// a primary that is ejected, for there is nowhere else to go.
 //
 // writes reports whether a call is a write; for HTTP it is httpcall.IsWrite.
 // The Unsafe of a call does not say so: a PUT may be repeated and is a write.
+//
+// It panics if there is no function or strategy.
 func PrimaryReplica(writes func(ctx context.Context, call *backstay.Call) bool, reads Strategy) Strategy {
 	if writes == nil {
 		panic("loadbalance: PrimaryReplica needs a function that reports whether a call is a write, such as httpcall.IsWrite")
 	}
 	reads.check("PrimaryReplica")
 	return Strategy{name: "primary and replicas, " + reads.name, ages: reads.ages, make: func(s site, nodes []*Node) picker {
-		p := &roles{writes: writes}
 		before, _ := s.before.(*roles)
 		if before == nil {
 			before = new(roles)
 		}
-		var primaries, replicas []*Node
-		for _, n := range nodes {
-			if n.Endpoint().Role == Primary {
-				primaries = append(primaries, n)
-			} else {
-				replicas = append(replicas, n)
-			}
+		if s.peers == nil {
+			s.peers = nodes
 		}
-		p.primaries = reads.make(s.under(before.primaries), primaries)
-		p.replicas = reads.make(s.under(before.replicas), replicas)
-		return p
+		primaries, replicas := byRole(nodes)
+		others, _ := byRole(s.peers)
+		return &roles{
+			writes:    writes,
+			primaries: reads.make(site{s.balancer, before.primaries, others}, primaries),
+			replicas:  reads.make(site{s.balancer, before.replicas, s.peers}, replicas),
+		}
 	}}
+}
+
+func byRole(nodes []*Node) (primaries, replicas []*Node) {
+	for _, n := range nodes {
+		if n.Endpoint().Role == Primary {
+			primaries = append(primaries, n)
+		} else {
+			replicas = append(replicas, n)
+		}
+	}
+	return primaries, replicas
 }
 
 // check panics where a strategy that another one uses is the zero value.

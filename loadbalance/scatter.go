@@ -3,6 +3,7 @@ package loadbalance
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 )
 
@@ -18,30 +19,34 @@ type Part[Req, Resp any] struct {
 //
 //	getMany := loadbalance.Scatter(get, splitByPartition, mergeAnswers)
 //
-// split returns the parts; Schema.Group helps it. merge is given them in that
-// order, with those that failed: it decides whether what came is enough. All
-// parts have the deadline of ctx. call must be safe for concurrent use.
+// split returns the parts; Schema.Group helps it. An error of it is returned.
+// merge is given the parts in the order of split, with those that failed: it
+// decides whether what came is enough, and releases what it does not return. A
+// request without parts is merged from none.
+//
+// All calls have the ctx of the caller, and so one deadline. A panic in one of
+// them goes on in the caller, once all have returned, as runtime.Goexit does.
+// call must be safe for concurrent use.
 //
 // It panics if a function is missing.
 func Scatter[Req, Resp any](call func(context.Context, Req) (Resp, error), split func(Req) ([]Req, error), merge func([]Part[Req, Resp]) (Resp, error)) func(context.Context, Req) (Resp, error) {
 	if call == nil || split == nil || merge == nil {
 		panic("loadbalance: Scatter needs a function that makes a call, one that splits a request and one that merges the answers")
 	}
-	return func(ctx context.Context, req Req) (Resp, error) {
+	return func(ctx context.Context, req Req) (none Resp, err error) {
 		reqs, err := split(req)
 		if err != nil {
-			var none Resp
 			return none, err
 		}
 		parts := make([]Part[Req, Resp], len(reqs))
+		crashes := make(chan any, len(reqs))
 		var all sync.WaitGroup
-		panics := make(chan any, len(reqs))
 		for i, r := range reqs {
 			all.Go(func() {
 				over := false
 				defer func() {
 					if !over {
-						panics <- recover()
+						crashes <- recover()
 					}
 				}()
 				parts[i].Req = r
@@ -50,13 +55,22 @@ func Scatter[Req, Resp any](call func(context.Context, Req) (Resp, error), split
 			})
 		}
 		all.Wait()
-		select {
-		case p := <-panics:
-			panic(p)
-		default:
+		if close(crashes); len(crashes) > 0 {
+			crash(crashes)
 		}
 		return merge(parts)
 	}
+}
+
+// crash goes on with the first panic, or else with runtime.Goexit, which
+// recovers as nil.
+func crash(recovered <-chan any) {
+	for p := range recovered {
+		if p != nil {
+			panic(p)
+		}
+	}
+	runtime.Goexit()
 }
 
 // Errors returns the errors of the parts that failed, joined, or nil: what a

@@ -123,7 +123,7 @@ func (s *seat) Untried(ctx context.Context, call *backstay.Call) bool {
 	if set == nil {
 		return false
 	}
-	n, _ := set.root.pick(query{ctx: ctx, call: call, seat: s, avoid: tried | blocked | probes})
+	n, _ := set.root.pick(query{ctx: ctx, call: call, seat: s, avoid: tried | blocked | probes | trial})
 	return n != nil
 }
 

@@ -2,11 +2,10 @@ package loadbalance
 
 import (
 	"cmp"
-	"encoding/binary"
 	"fmt"
 	"slices"
 
-	"github.com/cespare/xxhash/v2"
+	"github.com/backstay-go/backstay/internal/hashing"
 )
 
 // SubsetConfig describes which endpoints a client uses, of a fleet that is too
@@ -17,12 +16,13 @@ type SubsetConfig struct {
 
 	// Index is the client's number among its fellows, from 0: their subsets
 	// then cover the endpoints evenly, to a difference of one. It takes all
-	// clients to be given the same endpoints. Ignored where there is a Name.
+	// clients to be given the same endpoints, and when one comes or goes most
+	// subsets change. Ignored where there is a Name.
 	Index int
 
 	// Name is the client's own, such as its host name, for clients that have no
-	// number. Their subsets overlap by chance, and when an endpoint comes or
-	// goes hardly any other changes place.
+	// number. Their subsets overlap by chance; when an endpoint comes or goes,
+	// each changes by that one at most.
 	Name string
 }
 
@@ -38,7 +38,8 @@ func (c SubsetConfig) Validate() error {
 }
 
 // Subset picks with a strategy from a part of the endpoints, which is the same
-// whenever the client and the endpoints are. It panics if cfg is not valid.
+// whenever the client and the endpoints are, in whatever order they come. It
+// panics if cfg is not valid.
 //
 // The smaller the part, the less a client can go around what is slow: subsets
 // of a dozen by Index cost a tenth in p99, drawn ones more than a third.
@@ -62,60 +63,79 @@ func (c SubsetConfig) subset(nodes []*Node) []*Node {
 	if c.Name != "" {
 		return byScore(nodes, c.Name)[:c.Size]
 	}
-	first := c.Index * c.Size // in the orders of all rounds, one after the other
-	order := c.round(first/len(nodes), nodes)
-	from := first % len(nodes)
-	subset := slices.Clone(order[from:min(from+c.Size, len(order))])
-	if missing := c.Size - len(subset); missing > 0 {
-		subset = append(subset, c.round(first/len(nodes)+1, nodes)[:missing]...)
+	// Of a large part those are drawn that are left out: window is for parts
+	// of at most one half.
+	if rest := len(nodes) - c.Size; rest < c.Size {
+		out := window(nodes, c.Index, rest)
+		return slices.DeleteFunc(slices.Clone(nodes), func(n *Node) bool { return slices.Contains(out, n) })
 	}
-	return subset
+	return window(nodes, c.Index, c.Size)
 }
 
-// round returns the nodes in the order of a round. The clients of one round
-// divide them, and each round has an order of its own, so that no endpoint is
-// always with the same others: "Deterministic Subsetting" in chapter 20 of Beyer
-// et al., Site Reliability Engineering (2016). Where a client has the last of
-// one round and the first of the next, those are not the same.
-func (c SubsetConfig) round(number int, nodes []*Node) (order []*Node) {
-	for r := range number + 1 {
-		last := order
-		order = byScore(nodes, fmt.Sprint("round ", r))
-		if have := r * len(nodes) % c.Size; have > 0 {
-			order = later(order, last[len(last)-have:], c.Size-have)
-		}
+// window returns the nodes of a client: its places in a sequence of rounds, each
+// of which has all nodes. The clients of one round divide them, and each round
+// has an order of its own, so that no endpoint is always with the same others:
+// "Deterministic Subsetting" in chapter 20 of Beyer et al., Site Reliability
+// Engineering (2016).
+func window(nodes []*Node, client, size int) []*Node {
+	first := uint64(client) * uint64(size)
+	count := uint64(len(nodes))
+	number, from := first/count, first%count
+	order := round(nodes, number, size)
+	if from+uint64(size) <= count {
+		return order[from:][:size]
 	}
-	return order
+	return append(order[from:], round(nodes, number+1, size)[:from+uint64(size)-count]...)
 }
 
-// later moves those of some nodes that are among the first n behind them.
-func later(order, some []*Node, n int) []*Node {
+// round returns the nodes in the order of a round. A client that has the last of
+// one round and the first of the next has none twice: those of the last that
+// would be among the first come later. As size is at most one half of the nodes,
+// that moves none of this round's last.
+func round(nodes []*Node, number uint64, size int) []*Node {
+	order := roundOrder(nodes, number)
+	have := int(number * uint64(len(nodes)) % uint64(size))
+	if have == 0 {
+		return order
+	}
+	last := roundOrder(nodes, number-1)[len(nodes)-have:]
+	missing := size - have
 	var first, rest []*Node
-	for _, o := range order {
-		if len(first) < n && !slices.Contains(some, o) {
-			first = append(first, o)
+	for _, n := range order {
+		if len(first) < missing && !slices.Contains(last, n) {
+			first = append(first, n)
 		} else {
-			rest = append(rest, o)
+			rest = append(rest, n)
 		}
 	}
 	return append(first, rest...)
 }
 
+func roundOrder(nodes []*Node, number uint64) []*Node {
+	return byScore(nodes, fmt.Sprint("round ", number))
+}
+
 // byScore returns nodes by their score for a name, the highest first.
 func byScore(nodes []*Node, name string) []*Node {
-	nodes = slices.Clone(nodes)
-	score := func(n *Node) uint64 {
-		var d xxhash.Digest
-		d.Reset()
-		var length [8]byte // tells the name from the address
-		binary.LittleEndian.PutUint64(length[:], uint64(len(name)))
-		_, _ = d.Write(length[:])
-		_, _ = d.WriteString(name)
-		_, _ = d.WriteString(n.address)
-		return d.Sum64()
+	members := make([]hashing.Member, len(nodes))
+	for i, n := range nodes {
+		members[i] = hashing.Member{Name: n.address, Weight: 1}
 	}
-	slices.SortFunc(nodes, func(a, b *Node) int {
-		return cmp.Or(-cmp.Compare(score(a), score(b)), cmp.Compare(a.address, b.address))
+	scores, hash := hashing.NewRendezvous(members), hashing.Sum(name)
+	type scored struct {
+		score uint64
+		node  *Node
+	}
+	all := make([]scored, len(nodes))
+	for i, n := range nodes {
+		all[i] = scored{scores.Score(hash, i), n}
+	}
+	slices.SortFunc(all, func(a, b scored) int {
+		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.node.address, b.node.address))
 	})
-	return nodes
+	order := make([]*Node, len(nodes))
+	for i, s := range all {
+		order[i] = s.node
+	}
+	return order
 }

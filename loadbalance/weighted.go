@@ -46,7 +46,7 @@ func newSchedule(s site, nodes []*Node, position func(q query, turns int) int) *
 }
 
 func (s *schedule) refresh() {
-	v := look(s.site.balancer, s.nodes)
+	v := look(s.site, s.nodes)
 	s.view.Store(&scheduleView{v, turns(v.live)})
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 // Weighted takes the endpoints in turn, each as often as its weight says, and
-// spreads the turns of each: weights 5, 1, 1 give a a b a c a a and not five
+// spreads the turns of each: weights 5, 1, 1 give a b a a a c a and not five
 // times a in a row. Weights that differ by more than a factor of 4096 are
 // rounded.
 func Weighted() Strategy {
@@ -87,8 +87,8 @@ const (
 	turnsOfNode = 64
 )
 
-// turns returns the smooth sequence of nodes by weight: the n-th turn of a node
-// of weight w stands where n/w says.
+// turns returns the smooth sequence of nodes by weight: from one turn of a node
+// of weight w to the next it is 1/w of the sequence.
 func turns(nodes []*Node) []*Node {
 	if len(nodes) == 0 {
 		return nil
@@ -115,10 +115,17 @@ func turns(nodes []*Node) []*Node {
 }
 
 func smooth(nodes []*Node, weights []int, total int) []*Node {
-	due := make(deadlines, len(nodes))
+	alike := map[int]int{} // nodes by weight
+	for _, w := range weights {
+		alike[w]++
+	}
+	due, rank := make(deadlines, len(nodes)), map[int]int{}
 	for i, w := range weights {
-		// The first turns are spread too, or all would begin in the order given.
-		due[i] = deadline{at: 0.5 / float64(w), every: 1 / float64(w), node: i}
+		// Those of one weight begin evenly spread, or their turns would always
+		// follow each other and leave the others in a row.
+		begin := (float64(rank[w]) + 0.5) / float64(alike[w])
+		rank[w]++
+		due[i] = deadline{at: begin / float64(w), every: 1 / float64(w), node: i}
 	}
 	heap.Init(&due)
 	sequence := make([]*Node, 0, total)

@@ -13,7 +13,6 @@ import (
 
 	"github.com/backstay-go/backstay"
 	"github.com/backstay-go/backstay/internal/leak"
-	"github.com/backstay-go/backstay/internal/race"
 	"github.com/backstay-go/backstay/loadbalance"
 	"github.com/backstay-go/backstay/retry"
 )
@@ -24,11 +23,11 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 		endpoints []string
 		want      string
 	}{
-		{loadbalance.Strategy{}, []string{"a"}, `loadbalance: New needs a strategy, such as RoundRobin()`},
-		{loadbalance.RoundRobin(), nil, `loadbalance: New needs at least one endpoint, such as "10.0.0.1:80"`},
-		{loadbalance.RoundRobin(), []string{"a", ""}, `loadbalance: an endpoint is empty; give its address, such as "10.0.0.1:80"`},
+		{loadbalance.Strategy{}, []string{"a"}, `loadbalance: New needs a strategy, such as PeakEWMA()`},
+		{loadbalance.RoundRobin(), nil, `loadbalance: New needs at least one address, such as "10.0.0.1:80"; NewBalancer can wait for a resolver`},
+		{loadbalance.RoundRobin(), []string{"a", ""}, `loadbalance: an endpoint has no address; give one, such as "10.0.0.1:80"`},
 		{loadbalance.RoundRobin(), []string{"http://a:80"}, `loadbalance: the endpoint "http://a:80" is a URL; give its address, such as "10.0.0.1:80"`},
-		{loadbalance.RoundRobin(), []string{"a", "b", "a"}, `loadbalance: the endpoint "a" is given twice; give each once`},
+		{loadbalance.RoundRobin(), []string{"a", "b", "a"}, `loadbalance: the endpoint "a" is given twice; give it once, with a Weight if it shall have more calls`},
 	} {
 		func() {
 			defer func() {
@@ -43,7 +42,7 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 
 func TestZeroBalancerIsRefused(t *testing.T) {
 	defer func() {
-		want := `loadbalance: this Balancer was not made with New; loadbalance.New(loadbalance.RoundRobin(), "10.0.0.1:80") makes one`
+		want := `loadbalance: this Balancer was not made with New; loadbalance.New(loadbalance.PeakEWMA(), "10.0.0.1:80") makes one`
 		if got := recover(); got != want {
 			t.Errorf("New(a zero Balancer) panicked with %v, want %s", got, want)
 		}
@@ -70,32 +69,38 @@ func TestEndpointsAreListedInTheOrderGiven(t *testing.T) {
 		names = append(names, e.Address())
 	}
 	if got := strings.Join(names, " "); got != "c a b" {
-		t.Errorf("Endpoints() = %s, want c a b", got)
+		t.Errorf("Nodes() = %s, want c a b", got)
 	}
 	b.Nodes()[0] = nil
 	if b.Nodes()[0] == nil {
-		t.Error("Endpoints() returns the balancer's own slice, want a copy")
+		t.Error("Nodes() returns the balancer's own slice, want a copy")
 	}
 }
 
-// H-45
+// H-45, L-23
 func TestAttemptsGoToEachEndpointBeforeAnyTwice(t *testing.T) {
-	b := loadbalance.New(loadbalance.RoundRobin(), "a", "b", "c")
-	policy := backstay.New(retry.New(retry.Config{MaxAttempts: 6, Backoff: retry.NoPause(), NoBudget: true}), b)
-	var tried []string
-	call := backstay.Bind(policy, backstay.Op[int, int]{
-		Do: func(_ context.Context, call *backstay.Call, _ int) (int, error) {
-			tried = append(tried, call.Endpoint)
-			return 0, errors.New("down")
-		},
-	})
-	for range 50 {
-		tried = tried[:0]
-		if _, err := call(t.Context(), 0); err == nil || len(tried) != 6 {
-			t.Fatalf("a call that fails made %d attempts (%v), want 6", len(tried), err)
-		}
-		if first := slices.Compact(slices.Sorted(slices.Values(tried[:3]))); len(first) != 3 {
-			t.Fatalf("attempts went to %v, want the first 3 to different endpoints", tried)
+	for _, st := range strategies {
+		b := loadbalance.NewBalancer(loadbalance.Config{
+			Strategy:  st,
+			Endpoints: loadbalance.Addresses("a", "b", "c"),
+			Health:    loadbalance.Health{Failures: loadbalance.Never, FailureRate: loadbalance.Never},
+		})
+		policy := backstay.New(retry.New(retry.Config{MaxAttempts: 6, Backoff: retry.NoPause(), NoBudget: true}), b)
+		var tried []string
+		call := backstay.Bind(policy, backstay.Op[int, int]{
+			Do: func(_ context.Context, call *backstay.Call, _ int) (int, error) {
+				tried = append(tried, call.Endpoint)
+				return 0, errors.New("down")
+			},
+		})
+		for range 50 {
+			tried = tried[:0]
+			if _, err := call(t.Context(), 0); err == nil || len(tried) != 6 {
+				t.Fatalf("%v: a call that fails made %d attempts (%v), want 6", st, len(tried), err)
+			}
+			if first := slices.Compact(slices.Sorted(slices.Values(tried[:3]))); len(first) != 3 {
+				t.Fatalf("%v: attempts went to %v, want the first 3 to different endpoints", st, tried)
+			}
 		}
 	}
 }
@@ -278,14 +283,3 @@ func TestInFlightEndsOnceHoweverTheCallEnds(t *testing.T) {
 }
 
 func body() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("body")), nil }
-
-func TestPickAllocatesNothing(t *testing.T) {
-	if race.Enabled {
-		t.Skip("counts allocations")
-	}
-	policy := backstay.New(loadbalance.New(loadbalance.RoundRobin(), "10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"))
-	fn := func(context.Context) (int, error) { return 0, nil }
-	if n := testing.AllocsPerRun(1000, func() { _, _ = backstay.Do(t.Context(), policy, "get", fn) }); n != 0 {
-		t.Errorf("a call through a balancer allocates %v times, want 0", n)
-	}
-}

@@ -17,7 +17,8 @@ type Node struct {
 	judged   atomic.Int64 // attempts in the current window of the failure rate
 	failed   atomic.Int64
 	window   atomic.Int64 // a reading of the clock: when the counting of the two began
-	warmFrom atomic.Int64 // a reading of the clock: the beginning of the slow start
+	compared atomic.Int64 // a reading of the clock: when its latency was compared with that of its peers
+	cameBack atomic.Int64 // a reading of the clock: the beginning of the slow start, of a new one too
 	probing  atomic.Bool  // the single probe of an endpoint that was ejected is under way
 	well     wellbeing    // guarded by the balancer's mutex
 

@@ -77,7 +77,8 @@ func (b *Balancer) Follow(ctx context.Context, r Resolver) error {
 	}
 	defer b.exit(&b.follow)
 	f := follower{balancer: b, resolver: r, task: task[[]Endpoint]{name: "Resolve"}}
-	for f.pause(ctx, f.lookUp(ctx)) {
+	for ctx.Err() == nil {
+		f.pause(ctx, f.lookUp(ctx))
 	}
 	return nil
 }
@@ -176,12 +177,13 @@ func (f *follower) lookUp(ctx context.Context) time.Duration {
 		err = f.judge(endpoints)
 	}
 	usable := f.balancer.learn(endpoints, err)
+	next := f.balancer.later(every(f.resolver))
 	if err == nil {
 		f.failures = 0
-		return f.balancer.later(every(f.resolver))
+		return next
 	}
 	f.failures++
-	return min(f.backoff(), every(f.resolver), usable)
+	return min(f.backoff(), next, usable)
 }
 
 // judge reports why an answer counts as a failure.
@@ -214,8 +216,8 @@ func (b *Balancer) later(d time.Duration) time.Duration {
 	return d + time.Duration(b.draw()%uint64(d/4+1))
 }
 
-// pause waits for d, or less if a call fails. It reports whether ctx goes on.
-func (f *follower) pause(ctx context.Context, d time.Duration) bool {
+// pause waits for d, or less if ctx ends or a call fails.
+func (f *follower) pause(ctx context.Context, d time.Duration) {
 	failing := f.balancer.failing
 	if d <= lookupFloor || d == never {
 		failing = nil
@@ -223,10 +225,8 @@ func (f *follower) pause(ctx context.Context, d time.Duration) bool {
 	began := time.Now()
 	select {
 	case <-failing:
-		return sleep(ctx, lookupFloor-time.Since(began))
+		sleep(ctx, lookupFloor-time.Since(began))
 	case <-time.After(d):
-		return ctx.Err() == nil
 	case <-ctx.Done():
-		return false
 	}
 }

@@ -138,6 +138,15 @@ func TestCallWaitsForEndpointsNoLongerThanItsContext(t *testing.T) {
 	})
 }
 
+func TestCallWaitsForTheFirstEndpointsThoughLookupsHaveFailedForLong(t *testing.T) {
+	r := &resolver{script: []answer{fails(errDNS), fails(errDNS), fails(errDNS), fails(errDNS), fails(errDNS), finds("a")}}
+	bubble(t, loadbalance.Config{Wait: time.Minute, MaxStale: time.Second}, r, func(t *testing.T, b *loadbalance.Balancer) {
+		if endpoint, err := caller(b)(t.Context()); endpoint != "a" || err != nil {
+			t.Errorf("call() = %q, %v, want a", endpoint, err)
+		}
+	})
+}
+
 func TestCallThatGetsNoEndpointTellsWhy(t *testing.T) {
 	bubble(t, loadbalance.Config{Wait: 2 * time.Second}, &resolver{script: []answer{fails(errDNS)}}, func(t *testing.T, b *loadbalance.Balancer) {
 		_, err := caller(b)(t.Context())
@@ -164,6 +173,22 @@ func TestFirstLookupBacksOffFrom100MillisecondsTo30Seconds(t *testing.T) {
 		}
 		if n := len(r.times(began)); n < 12 || n > 30 {
 			t.Errorf("%d lookups in 5m, want some 20", n)
+		}
+	})
+}
+
+func TestLaterFailuresBackOffFrom5SecondsUntilOneSucceeds(t *testing.T) {
+	r := &resolver{script: []answer{finds("a"), fails(errDNS), fails(errDNS), fails(errDNS), finds("a"), fails(errDNS), finds("a")}}
+	bubble(t, loadbalance.Config{}, r, func(t *testing.T, b *loadbalance.Balancer) {
+		began, before := time.Now(), time.Duration(0)
+		pass(3 * time.Minute)
+		for i, limits := range [][2]int{{30000, 37500}, {5000, 10000}, {10000, 20000}, {15000, 30000}, {30000, 37500}, {5000, 10000}} {
+			at := r.times(began)[i+1]
+			pause, least, most := at-before, time.Duration(limits[0])*time.Millisecond, time.Duration(limits[1])*time.Millisecond
+			if pause < least || pause > most {
+				t.Errorf("pause %d is %v, want %v to %v", i+1, pause, least, most)
+			}
+			before = at
 		}
 	})
 }
@@ -212,6 +237,19 @@ func TestEjectionHasTheEndpointsLookedUpAtOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestFailureBeforeALookupCausesNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := loadbalance.New(loadbalance.PeakEWMA(), "a")
+		eject(t, b, "a")
+		r, began := &resolver{script: []answer{finds("a")}}, time.Now()
+		follow(t, b, r)
+		pass(29 * time.Second)
+		if got := r.times(began); len(got) != 1 {
+			t.Errorf("lookups at %v, want one", got)
+		}
+	})
 }
 
 func TestCallWithoutEndpointHasThemLookedUp(t *testing.T) {

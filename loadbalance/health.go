@@ -139,7 +139,7 @@ func (b *Balancer) refresh() {
 // settle counts the end of an attempt.
 func (b *Balancer) settle(a attempt, at time.Duration, v verdict, err error) {
 	n := a.node
-	if int64(a.began) < n.cameBack.Load() {
+	if back := n.cameBack.Load(); back != 0 && int64(a.began) < back {
 		return // of an earlier life, for which the endpoint has paid
 	}
 	took := at - a.began
@@ -151,7 +151,7 @@ func (b *Balancer) settle(a attempt, at time.Duration, v verdict, err error) {
 		a.ignore()
 	case answered:
 		n.judged.Add(1)
-		n.observe(at, took, false)
+		n.observe(at, took)
 		if n.streak.Load() != 0 {
 			n.streak.Store(0)
 		}
@@ -163,7 +163,7 @@ func (b *Balancer) settle(a attempt, at time.Duration, v verdict, err error) {
 	case failed:
 		n.judged.Add(1)
 		n.failed.Add(1)
-		n.observe(at, took, true)
+		n.observe(at, max(took, penalty))
 		b.failure(a, at, int(n.streak.Add(1)), err)
 	}
 }
@@ -204,7 +204,7 @@ func (b *Balancer) suspects(n *Node, at time.Duration) bool {
 	if b.health.FailureRate == Never {
 		return false
 	}
-	if began := n.window.Load(); at-time.Duration(began) > rateWindow && n.window.CompareAndSwap(began, int64(at)) {
+	if began := n.window.Load(); (began == 0 || at-time.Duration(began) > rateWindow) && n.window.CompareAndSwap(began, int64(at)) {
 		n.judged.Store(1)
 		n.failed.Store(1)
 		return false
@@ -215,7 +215,7 @@ func (b *Balancer) suspects(n *Node, at time.Duration) bool {
 
 // sicker reports whether n fails more than its peers.
 func (b *Balancer) sicker(n *Node, at time.Duration) bool {
-	if !b.suspects(n, at) || at-b.judged < rateEvery {
+	if !b.suspects(n, at) || b.judged != 0 && at-b.judged < rateEvery {
 		return false
 	}
 	b.judged = at
@@ -321,7 +321,7 @@ func (b *Balancer) moveOn(n *Node, d time.Duration, from, to State) {
 // load, which they can while they answer as they did.
 func (b *Balancer) compare(n *Node, at time.Duration) {
 	last := n.compared.Load()
-	if n.judged.Load() < rateCalls || at-time.Duration(last) < rateEvery || !n.compared.CompareAndSwap(last, int64(at)) {
+	if n.judged.Load() < rateCalls || last != 0 && at-time.Duration(last) < rateEvery || !n.compared.CompareAndSwap(last, int64(at)) {
 		return
 	}
 	b.mu.Lock()

@@ -51,7 +51,7 @@ func Locality(cfg LocalityConfig, s Strategy) Strategy {
 	}
 	s.check("Locality")
 	cfg.Reserve = cmp.Or(cfg.Reserve, 1.4)
-	return Strategy{name: s.name + " near " + cfg.Local, ages: s.ages, make: func(at site, nodes []*Node) picker {
+	return Strategy{name: s.name + " near " + cfg.Local, make: func(at site, nodes []*Node) picker {
 		before, _ := at.before.(*nearness)
 		if at.peers == nil {
 			at.peers = nodes

@@ -240,7 +240,7 @@ func (p *Partitions) forget(b *Balancer) {
 // Strategy returns the strategy that picks by partition. It may be given to
 // several balancers, which Swap then changes one after the other.
 func (p *Partitions) Strategy() Strategy {
-	return Strategy{name: p.Schema().name + " partitions, " + p.within.name, ages: p.within.ages, make: p.picker}
+	return Strategy{name: p.Schema().name + " partitions, " + p.within.name, make: p.picker}
 }
 
 func (p *Partitions) picker(s site, nodes []*Node) picker {

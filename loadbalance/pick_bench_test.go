@@ -30,7 +30,7 @@ func BenchmarkPick(b *testing.B) {
 	answer := func(n *Node, now time.Duration) {
 		n.begin(now)
 		n.answered(now)
-		n.observe(now+time.Millisecond, time.Millisecond, false)
+		n.observe(now+time.Millisecond, time.Millisecond)
 		n.end()
 	}
 	rows := []struct {
@@ -77,7 +77,7 @@ func BenchmarkPick(b *testing.B) {
 					}
 					for b.Loop() {
 						picked, _ = root.pick(q)
-						if row.strategy.ages {
+						if row.strategy.name == "peak EWMA" {
 							answer(picked, lb.clock())
 						} else if row.done != nil {
 							row.done(picked)

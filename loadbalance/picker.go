@@ -15,7 +15,6 @@ import (
 type Strategy struct {
 	name string
 	make func(s site, nodes []*Node) picker
-	ages bool // compares how long calls have waited
 }
 
 // String returns the name of the strategy.

@@ -21,7 +21,7 @@ func PrimaryReplica(writes func(ctx context.Context, call *backstay.Call) bool, 
 		panic("loadbalance: PrimaryReplica needs a function that reports whether a call is a write, such as httpcall.IsWrite")
 	}
 	reads.check("PrimaryReplica")
-	return Strategy{name: "primary and replicas, " + reads.name, ages: reads.ages, make: func(s site, nodes []*Node) picker {
+	return Strategy{name: "primary and replicas, " + reads.name, make: func(s site, nodes []*Node) picker {
 		before, _ := s.before.(*roles)
 		if before == nil {
 			before = new(roles)

@@ -76,8 +76,6 @@ type Balancer struct {
 	seed     uint64
 	set      atomic.Pointer[set]
 	ready    chan struct{} // closed by the first Update
-	changed  chan struct{} // receives when the set has changed, for Monitor
-	failing  chan struct{} // receives when the set may be out of date, for Follow
 
 	clock  func() time.Duration                      // nil means that of the calls
 	after  func(time.Duration, func()) (stop func()) // time.AfterFunc
@@ -91,8 +89,8 @@ type Balancer struct {
 	onLeave  []func(address string)
 	groups   map[forgetter]bool
 	lookup   Lookup
-	follow   context.CancelFunc // ends the Follow under way, or nil
-	monitor  context.CancelFunc // ends the Monitor under way, or nil
+	follow   loop
+	monitor  loop
 	queue    []func()
 	handling bool
 }
@@ -133,8 +131,6 @@ func newBalancer(cfg Config) *Balancer {
 		onChange: cfg.OnChange,
 		seed:     rand.Uint64(),
 		ready:    make(chan struct{}),
-		changed:  make(chan struct{}, 1),
-		failing:  make(chan struct{}, 1),
 		nodes:    map[string]*Node{},
 		groups:   map[forgetter]bool{},
 		after: func(d time.Duration, f func()) func() {

@@ -83,48 +83,55 @@ func (b *Balancer) Follow(ctx context.Context, r Resolver) error {
 	return nil
 }
 
-// enter makes *running what ends the context that it returns: for something of
-// which the balancer has one, and which ends with it.
-func (b *Balancer) enter(ctx context.Context, running *context.CancelFunc, name string) (context.Context, error) {
+// A loop is a Follow or a Monitor under way, or the zero value.
+type loop struct {
+	cancel context.CancelFunc
+	wake   chan struct{}
+}
+
+// signal wakes the loop, now or when it next looks.
+func (l *loop) signal() {
+	select {
+	case l.wake <- struct{}{}:
+	default: // there is none, or it will wake up anyway
+	}
+}
+
+// enter begins l, which ends with the context that is returned: when ctx ends or
+// the balancer is closed.
+func (b *Balancer) enter(ctx context.Context, l *loop, name string) (context.Context, error) {
 	b.mustBeMade()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if *running != nil {
+	if l.cancel != nil {
 		return nil, fmt.Errorf("loadbalance: a %s of this balancer is under way; end its context first, or use another balancer", name)
 	}
-	ctx, *running = context.WithCancel(ctx)
+	ctx, l.cancel = context.WithCancel(ctx)
+	l.wake = make(chan struct{}, 1)
 	if b.closing {
-		(*running)()
+		l.cancel()
 	}
 	return ctx, nil
 }
 
-func (b *Balancer) exit(running *context.CancelFunc) {
+func (b *Balancer) exit(l *loop) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	(*running)()
-	*running = nil
+	l.cancel()
+	*l = loop{}
 }
 
-// halt ends what was entered. The mutex is held.
+// halt ends the loops. The mutex is held.
 func (b *Balancer) halt() {
-	for _, cancel := range []context.CancelFunc{b.follow, b.monitor} {
-		if cancel != nil {
-			cancel()
+	for _, l := range []loop{b.follow, b.monitor} {
+		if l.cancel != nil {
+			l.cancel()
 		}
 	}
 }
 
-// stale says that the endpoints may have changed.
-func (b *Balancer) stale() { signal(b.failing) }
-
-// signal wakes who receives from c, now or later.
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default: // it will wake up anyway
-	}
-}
+// stale says that the endpoints may have changed. The mutex is held.
+func (b *Balancer) stale() { b.follow.signal() }
 
 // learn takes the outcome of a lookup. It returns how long the endpoints may
 // still be used if it is a failure.
@@ -166,7 +173,7 @@ type follower struct {
 // lookUp does one lookup and returns the time until the next.
 func (f *follower) lookUp(ctx context.Context) time.Duration {
 	select {
-	case <-f.balancer.failing: // is answered by this lookup
+	case <-f.balancer.follow.wake: // is answered by this lookup
 	default:
 	}
 	endpoints, err := f.task.run(ctx, lookupTimeout, f.resolver.Resolve)
@@ -218,7 +225,7 @@ func (b *Balancer) later(d time.Duration) time.Duration {
 
 // pause waits for d, or less if ctx ends or a call fails.
 func (f *follower) pause(ctx context.Context, d time.Duration) {
-	failing := f.balancer.failing
+	failing := f.balancer.follow.wake
 	if d <= lookupFloor || d == never {
 		failing = nil
 	}

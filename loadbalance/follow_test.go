@@ -164,12 +164,19 @@ func TestFirstLookupBacksOffFrom100MillisecondsTo30Seconds(t *testing.T) {
 		began := time.Now()
 		follow(t, loadbalance.NewBalancer(loadbalance.Config{}), r)
 		pass(5 * time.Minute)
-		limit, before := 200*time.Millisecond, time.Duration(0)
+		limit, before, shorter := 200*time.Millisecond, time.Duration(0), 0
 		for i, at := range r.times(began)[1:] {
-			if pause := at - before; pause < limit/2 || pause > limit {
+			pause := at - before
+			if pause < limit/2 || pause > limit {
 				t.Errorf("pause %d is %v, want %v to %v", i+1, pause, limit/2, limit)
 			}
+			if pause < limit {
+				shorter++
+			}
 			limit, before = min(2*limit, 30*time.Second), at
+		}
+		if shorter < 5 {
+			t.Errorf("%d pauses shorter than the longest, want nearly all", shorter)
 		}
 		if n := len(r.times(began)); n < 12 || n > 30 {
 			t.Errorf("%d lookups in 5m, want some 20", n)
@@ -526,6 +533,21 @@ func TestFollowRefusesWhatCannotWork(t *testing.T) {
 	if err := (loadbalance.Config{MaxStale: -2}).Validate(); err == nil || err.Error() != "loadbalance: MaxStale is -2ns; give a positive duration, 0 for 10m, or Never" {
 		t.Errorf("Validate(MaxStale: -2) = %v, want an error", err)
 	}
+}
+
+// Time passes in a bubble only while all of its goroutines wait for one another.
+func TestFollowAndMonitorOfABalancerMadeOutsideOfTheBubble(t *testing.T) {
+	b := loadbalance.New(loadbalance.PeakEWMA(), "a")
+	synctest.Test(t, func(t *testing.T) {
+		var w ward
+		r := &resolver{script: []answer{finds("a"), finds("a", "b")}}
+		follow(t, b, r)
+		monitor(t, b, brisk(&w))
+		pass(time.Minute)
+		if a, b := len(w.checked("a")), len(w.checked("b")); a < 40 || b < 10 {
+			t.Errorf("%d checks of a and %d of b in a minute, want 48 and 20 or more", a, b)
+		}
+	})
 }
 
 // Everything at once, for the race detector.

@@ -107,7 +107,7 @@ func (m *monitor) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		m.adjust(ctx, m.balancer.Nodes())
 		select {
-		case <-m.balancer.changed:
+		case <-m.balancer.monitor.wake:
 		case <-ctx.Done():
 		}
 	}

@@ -87,7 +87,7 @@ func (b *Balancer) replace(endpoints []Endpoint) {
 	}
 	after.root = b.strategy.make(s, after.nodes)
 	b.set.Store(after)
-	signal(b.changed)
+	b.monitor.signal()
 	if before == nil {
 		close(b.ready)
 	}

@@ -81,6 +81,18 @@
 // not used then. DialContext and DialTLSContext of the Base get the endpoint as
 // their address; the latter has to know the certificate's name by itself.
 //
+// Each endpoint has a pool of connections. [Transport.Warm] opens the first of
+// each, and [Transport.Check] is a health check that goes through them. When the
+// balancer says that an endpoint is gone, its connections are closed as they
+// become idle: calls that are there, and the bodies of their responses, are not
+// cut. Errors name the endpoint that they come from.
+//
+// [ByHeader], [ByCookie], [ByPath] and [ByClientAddr] are keys for balancers that
+// hash, [Sticky] gives clients a cookie to hash by, and [IsWrite] tells balancers
+// the calls that a replica cannot serve. A call that a balancer has no endpoint
+// for fails with its *loadbalance.NoEndpointError, and its request body is
+// closed.
+//
 // # Spans
 //
 // telemetry.Observe puts a span around the call and one around each attempt. It

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
 	"time"
 
@@ -109,4 +112,45 @@ func ExampleIdempotent() {
 	found, _ := io.ReadAll(resp.Body)
 	fmt.Println(resp.StatusCode, string(found))
 	// Output: 200 a long query
+}
+
+// A reverse proxy that has each visitor served by one replica, as long as that
+// is well.
+func ExampleSticky() {
+	var replicas []string
+	for _, name := range []string{"one", "two", "three"} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, name)
+		}))
+		defer server.Close()
+		replicas = append(replicas, server.Listener.Addr().String())
+	}
+
+	policy := backstay.New(
+		httpcall.Sticky(httpcall.StickyConfig{Name: "seat"}),
+		retry.New(retry.Config{}),
+		loadbalance.New(loadbalance.Hash(loadbalance.HashConfig{Key: httpcall.ByCookie("seat")}), replicas...),
+	)
+	shop, _ := url.Parse("http://shop.example")
+	proxy := httptest.NewServer(&httputil.ReverseProxy{
+		Transport: httpcall.NewTransport(policy, httpcall.Config{}),
+		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(shop) },
+	})
+	defer proxy.Close()
+
+	jar, _ := cookiejar.New(nil)
+	browser := &http.Client{Jar: jar}
+	servedBy := map[string]bool{}
+	for range 10 {
+		resp, err := browser.Get(proxy.URL)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		name, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		servedBy[string(name)] = true
+	}
+	fmt.Println(len(servedBy), "replica has served all 10 visits")
+	// Output: 1 replica has served all 10 visits
 }

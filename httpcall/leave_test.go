@@ -93,6 +93,9 @@ func TestEndpointThatIsGoneFinishesWhatItHas(t *testing.T) {
 				b := loadbalance.New(loadbalance.RoundRobin(), old.address())
 				rt := httpcall.NewTransport(backstay.New(b), httpcall.Config{Base: n.base(t)})
 				defer rt.CloseIdleConnections()
+				if err := rt.Warm(t.Context(), n.url); err != nil {
+					t.Fatal(err)
+				}
 				resp, err := rt.RoundTrip(request(t, http.MethodGet, n.url, ""))
 				if err != nil {
 					t.Fatal(err)
@@ -158,6 +161,9 @@ func TestEndpointThatComesBackHasConnectionsOfItsOwn(t *testing.T) {
 			srv := n.replica(t, halves(more))
 			b := newRoster(srv.address())
 			rt := httpcall.NewTransport(backstay.New(b), httpcall.Config{Base: n.base(t)})
+			if err := rt.Warm(t.Context(), n.url); err != nil {
+				t.Fatal(err)
+			}
 			first, err := rt.RoundTrip(request(t, http.MethodGet, n.url, ""))
 			if err != nil {
 				t.Fatal(err)

@@ -33,6 +33,10 @@ func (t *Transport) Warm(ctx context.Context, url string) error {
 	case len(endpoints) == 0:
 		return errors.New("httpcall: there is no endpoint to warm; wait until the balancer has some")
 	}
+	req, err := http.NewRequest(http.MethodHead, url, nil)
+	if err != nil {
+		return fmt.Errorf("httpcall: warm: %w", redact(err))
+	}
 	errs := make([]error, len(endpoints))
 	slots := make(chan struct{}, warmAtOnce)
 	var all sync.WaitGroup
@@ -40,46 +44,11 @@ func (t *Transport) Warm(ctx context.Context, url string) error {
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()
-			if _, err := t.ask(ctx, http.MethodHead, url, endpoint); err != nil {
+			if _, err := t.ask(ctx, req, endpoint); err != nil {
 				errs[i] = fmt.Errorf("httpcall: warm: %w", err)
 			}
 		})
 	}
 	all.Wait()
 	return errors.Join(errs...)
-}
-
-// ask sends a request without a body to an endpoint, or to the base if endpoint
-// is empty, outside of the policy, and returns the status of the response.
-func (t *Transport) ask(ctx context.Context, method, url, endpoint string) (status int, err error) {
-	defer func() {
-		if err != nil {
-			err = locate(endpoint, redact(err))
-		}
-	}()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends what discard has left
-	req, err := http.NewRequestWithContext(ctx, method, url, nil)
-	if err != nil {
-		return 0, err
-	}
-	rt := t.base
-	if endpoint != "" {
-		at, done, err := t.endpoints.at(endpoint)
-		if err != nil {
-			return 0, err
-		}
-		defer t.endpoints.dropGone(endpoint)
-		defer done(nil)
-		rt = at
-	}
-	resp, err := rt.RoundTrip(req)
-	if err != nil {
-		return 0, err
-	}
-	if resp == nil {
-		return 0, errNoResponse(rt)
-	}
-	discard(resp)
-	return resp.StatusCode, nil
 }

@@ -86,8 +86,8 @@ func TestWarmNamesTheEndpointsThatFailed(t *testing.T) {
 	if open, _ := well.conns(); open != 1 {
 		t.Errorf("%d connections are open to the endpoint that is well, want 1", open)
 	}
-	if err := rt.Warm(t.Context(), "https://user:secret@api.example.com:x/"); err == nil || strings.Contains(err.Error(), "secret") {
-		t.Errorf("Warm(bad URL) = %v, want an error without the credentials", err)
+	if err := rt.Warm(t.Context(), "https://user:secret@api.example.com:x/"); err == nil || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("Warm(bad URL) = %v, want one error, without the credentials", err)
 	}
 }
 

@@ -81,6 +81,13 @@ func (s *service) count() map[string]int {
 	return calls
 }
 
+// had returns how many calls an endpoint had since count was asked last.
+func (s *service) had(address string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls[address]
+}
+
 func (s *service) serve(ctx context.Context, call *backstay.Call, _ int) (int, error) {
 	s.mu.Lock()
 	if s.calls == nil {

@@ -53,5 +53,9 @@ func leastLoaded(q query, among []*Node) *Node {
 
 // crowd returns how full n would be with one more call.
 func (n *Node) crowd(q query) float64 {
-	return float64(n.InFlight()+1) * n.cost(q)
+	scarcity := n.perWeight()
+	if n.State() == Warming { // or the clock need not be read
+		scarcity = n.scarcity(q.now())
+	}
+	return float64(n.InFlight()+1) * scarcity
 }

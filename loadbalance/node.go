@@ -27,20 +27,36 @@ type Node struct {
 }
 
 // load is what strategies compare: one cache line, and few enough words that a
-// call changes it with six atomic operations.
+// call changes it with five atomic operations.
 type load struct {
-	calls   atomic.Uint64 // in flight, and above those 32 bits the ones without an answer
-	begun   atomic.Int64  // the sum of the times at which the latter began
+	calls   atomic.Int64  // in flight
+	waiting atomic.Uint64 // those without an answer, see wait
 	average atomic.Uint64 // see average
 	scale   atomic.Uint64 // a float64: 1/weight
 	state   atomic.Uint32
 	streak  atomic.Int32 // failures in a row
 }
 
+// wait is what a call that began at now adds to the word waiting while it waits:
+// one in the upper 16 bits, and below them its beginning in units of 65 µs. The
+// sum has room for 500 calls in a process that has run for a year; with more,
+// ages are wrong until there are less.
+func wait(now time.Duration) uint64 { return 1<<ageBits + uint64(now)>>ageUnit }
+
 const (
-	oneCall    = 1
-	oneWaiting = 1 << 32
+	ageBits = 48
+	ageUnit = 16
 )
+
+// ages returns how long the calls without an answer have waited together.
+func (l *load) ages(now time.Duration) float64 {
+	w := l.waiting.Load()
+	n := w >> ageBits
+	if n == 0 {
+		return 0
+	}
+	return float64(int64(n*(uint64(now)>>ageUnit)-w&(1<<ageBits-1)) << ageUnit)
+}
 
 func newNode(b *Balancer, e Endpoint) *Node {
 	n := &Node{address: e.Address, balancer: b}
@@ -62,10 +78,10 @@ func (n *Node) Address() string { return n.address }
 
 // InFlight returns how many attempts are at the endpoint: picked, and their
 // result neither failed nor closed.
-func (n *Node) InFlight() int { return int(uint32(n.calls.Load())) }
+func (n *Node) InFlight() int { return int(n.calls.Load()) }
 
-// Latency returns the moving average of the time to an answer, in which peaks
-// count at once and failures count as slow. 0 means that there was no answer
+// Latency returns the moving average of the time to an answer, in which failures
+// count as slow. 0 means that there was no answer
 // yet.
 func (n *Node) Latency() time.Duration {
 	return time.Duration(average(n.average.Load()).latency())
@@ -79,20 +95,19 @@ func (n *Node) State() State { return State(n.state.Load()) }
 
 // begin counts a call in that began at now.
 func (n *Node) begin(now time.Duration) {
-	n.calls.Add(oneWaiting + oneCall)
-	n.begun.Add(int64(now))
+	n.calls.Add(1)
+	n.waiting.Add(wait(now))
 }
 
 // answered says that a call which began at the given time waits no more.
 func (n *Node) answered(began time.Duration) {
-	n.calls.Add(-oneWaiting & math.MaxUint64)
-	n.begun.Add(-int64(began))
+	n.waiting.Add(-wait(began))
 }
 
 // end counts a call out. The last at an endpoint that has left releases what
 // the endpoint had.
 func (n *Node) end() {
-	if uint32(n.calls.Add(math.MaxUint64)) == 0 && n.State() == Gone {
+	if n.calls.Add(-1) == 0 && n.State() == Gone {
 		n.balancer.release(n)
 	}
 }
@@ -100,11 +115,11 @@ func (n *Node) end() {
 // perWeight returns 1/weight.
 func (n *Node) perWeight() float64 { return math.Float64frombits(n.scale.Load()) }
 
-// cost returns what a strategy multiplies load with: 1/weight, and more during
-// the slow start.
-func (n *Node) cost(q query) float64 {
+// scarcity returns what a strategy multiplies the load of n with: 1/weight, and
+// more during the slow start.
+func (n *Node) scarcity(now time.Duration) float64 {
 	if n.State() == Warming {
-		return n.perWeight() / n.warmth(q.now())
+		return n.perWeight() / n.warmth(now)
 	}
 	return n.perWeight()
 }

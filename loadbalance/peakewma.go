@@ -36,6 +36,7 @@ func soonest(q query, among []*Node) *Node {
 	var few [choices]int
 	drawn := few[:draws(q, len(among), &few)]
 	now := q.now()
+	tick := tickOf(now)
 	var best, novice *Node
 	least, sum, known := math.MaxFloat64, 0.0, 0
 	for _, i := range drawn {
@@ -45,17 +46,17 @@ func soonest(q query, among []*Node) *Node {
 			novice = n
 			continue
 		}
-		latency := a.at(now)
+		latency := a.at(tick)
 		sum += latency
 		known++
-		if c := n.load.cost(latency, now) * n.cost(q); c < least {
+		if c := n.cost(latency, now); c < least {
 			best, least = n, c
 		}
 	}
 	if novice == nil {
 		return best
 	}
-	if best == nil || novice.load.cost(sum/float64(known), now)*novice.cost(q) < least {
+	if best == nil || novice.cost(sum/float64(known), now) < least {
 		return novice
 	}
 	return best
@@ -64,13 +65,8 @@ func soonest(q query, among []*Node) *Node {
 // cost returns what one more call has to expect where calls take so long: the
 // time for all of them, or that which those without an answer have waited
 // already, together.
-func (l *load) cost(latency float64, now time.Duration) float64 {
-	calls := l.calls.Load()
-	cost := latency * float64(uint32(calls)+1)
-	if waiting := int64(calls >> 32); waiting > 0 {
-		cost = max(cost, float64(waiting*int64(now)-l.begun.Load()))
-	}
-	return cost
+func (n *Node) cost(latency float64, now time.Duration) float64 {
+	return max(latency*float64(n.calls.Load()+1), n.ages(now)) * n.scarcity(now)
 }
 
 // draws draws up to five different numbers below n: any one, and others at equal
@@ -98,44 +94,56 @@ func draws(q query, n int, to *[choices]int) int {
 	return choices
 }
 
-// An average is the moving average of latencies in one word: a float32 of
-// nanoseconds, and below it the time of the last observation in milliseconds,
-// as its last 32 bits.
+// An average is the moving average of latencies in one word: the bits of a
+// float32 of nanoseconds, and below them the tick of the last observation.
 type average uint64
 
-func newAverage(latency float64, at time.Duration) average {
-	return average(math.Float32bits(float32(latency)))<<32 | average(uint32(at/time.Millisecond))
+// A tick is 1.05 ms, of which the last 32 bits are kept.
+const tickUnit = 20
+
+func tickOf(at time.Duration) uint32 { return uint32(at >> tickUnit) }
+
+func newAverage(latency float64, tick uint32) average {
+	return average(math.Float32bits(float32(latency)))<<32 | average(tick)
 }
 
 // latency returns the average as it was observed last.
 func (a average) latency() float64 { return float64(math.Float32frombits(uint32(a >> 32))) }
 
-// at returns the average as it has faded by now.
-func (a average) at(now time.Duration) float64 {
-	since := int32(uint32(now/time.Millisecond) - uint32(a))
-	return a.latency() * fade(since)
+// at returns the average as it has faded by a tick: one that nothing renews
+// goes towards 0, so that what was slow is tried again.
+func (a average) at(tick uint32) float64 { return fade(uint32(a>>32), tick-uint32(a)) }
+
+// fade returns the float32 with the given bits times exp(-t/tau), to 6 %, for t
+// in ticks. The bits of a float are nearly its logarithm: Schraudolph, "A Fast,
+// Compact Approximation of the Exponential Function" (1999). A t from the future
+// counts as none; clocks are read before what they are compared with.
+func fade(bits, t uint32) float64 {
+	if int32(t) < 0 {
+		t = 0
+	}
+	fall := uint64(t) * fallPerTick
+	if fall >= uint64(bits) {
+		return 0
+	}
+	return float64(math.Float32frombits(bits - uint32(fall)))
 }
 
-// fade returns exp(-t/tau) for t in milliseconds, to 6 %. The bits of a float64
-// are nearly the logarithm of it: Schraudolph, "A Fast, Compact Approximation of
-// the Exponential Function" (1999).
-func fade(t int32) float64 {
-	const perMilli = math.Log2E * float64(time.Millisecond) / float64(tau) * (1 << 52)
-	const longest = 1 << 20 // after which nothing is left
-	return math.Float64frombits(1023<<52 - uint64(float64(min(max(t, 0), longest))*perMilli))
-}
+// fallPerTick is by how much the bits of a float32 are less after a tick.
+var fallPerTick = uint64(math.Round(math.Log2E * (1 << tickUnit) / float64(tau) * (1 << 23)))
 
 // observe takes the latency of an answer into the average, by the time since the
 // last. A failure is taken in like that too: what fails now and then costs its
 // share of the penalty, and what always fails costs all of it.
 func (n *Node) observe(at, took time.Duration) {
+	tick := tickOf(at)
 	for {
 		was := average(n.average.Load())
 		is := float64(max(took, 1)) // 0 is for what is not known
 		if was != 0 {
-			is += (was.latency() - is) * fade(int32(uint32(at/time.Millisecond)-uint32(was)))
+			is += (was.latency() - is) * fade(math.Float32bits(1), tick-uint32(was))
 		}
-		if n.average.CompareAndSwap(uint64(was), uint64(newAverage(is, at))) {
+		if n.average.CompareAndSwap(uint64(was), uint64(newAverage(is, tick))) {
 			return
 		}
 	}

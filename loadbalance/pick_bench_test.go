@@ -26,7 +26,7 @@ func BenchmarkPick(b *testing.B) {
 		next++
 		return keys[next%len(keys)]
 	}
-	inFlight := func(n *Node) { n.calls.Add(oneCall); n.end() }
+	inFlight := func(n *Node) { n.calls.Add(1); n.end() }
 	answer := func(n *Node, now time.Duration) {
 		n.begin(now)
 		n.answered(now)

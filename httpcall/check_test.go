@@ -1,15 +1,20 @@
 package httpcall_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/backstay-go/backstay"
 	"github.com/backstay-go/backstay/httpcall"
 	"github.com/backstay-go/backstay/internal/leak"
+	"github.com/backstay-go/backstay/loadbalance"
 )
 
 // L-21
@@ -119,4 +124,40 @@ func TestCheckRefusesWhatIsNoURL(t *testing.T) {
 			over(t).Check(url)
 		}()
 	}
+}
+
+// L-21
+func TestMonitorChecksThroughTheTransport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ill atomic.Bool
+		m := newMemory(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if servedAt(r) == "b:80" && ill.Load() {
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+		}), "a:80", "b:80")
+		b := loadbalance.New(loadbalance.RoundRobin(), "a:80", "b:80")
+		rt := m.transport(t, httpcall.Config{}, b)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			ended <- b.Monitor(ctx, loadbalance.MonitorConfig{Check: rt.Check("http://orders.example/healthz"), Interval: time.Second})
+		}()
+		for _, row := range []struct {
+			ill  bool
+			want loadbalance.State
+		}{{false, loadbalance.Available}, {true, loadbalance.Unhealthy}, {false, loadbalance.Available}} {
+			ill.Store(row.ill)
+			<-time.After(time.Minute)
+			if got := b.Nodes()[1].State(); got != row.want {
+				t.Errorf("after a minute of checks, ill: %v, the endpoint is %v, want %v", row.ill, got, row.want)
+			}
+		}
+		if got := len(m.dialed); got != 2 {
+			t.Errorf("three minutes of checks made %d connections, want one to each of two endpoints", got)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -190,23 +190,3 @@ func FuzzByCookie(f *testing.F) {
 		}
 	})
 }
-
-func TestWritesAreKnownByTheirMethod(t *testing.T) {
-	for method, want := range map[string]bool{
-		"": false, "GET": false, "HEAD": false, "OPTIONS": false, "TRACE": false, "QUERY": false,
-		"POST": true, "PUT": true, "PATCH": true, "DELETE": true, "CONNECT": true, "PURGE": true, "get": true,
-	} {
-		req := keyRequest(t, func(r *http.Request) { r.Method = method })
-		inCall(t, req, func(ctx context.Context, call *backstay.Call) {
-			if got := httpcall.IsWrite(ctx, call); got != want {
-				t.Errorf("IsWrite(%q) = %v, want %v", method, got, want)
-			}
-			if race.Enabled {
-				return
-			}
-			if got := testing.AllocsPerRun(100, func() { httpcall.IsWrite(ctx, call) }); got != 0 {
-				t.Errorf("IsWrite(%q) allocates %v times, want 0", method, got)
-			}
-		})
-	}
-}

@@ -176,6 +176,7 @@ func TestSRVFindsTheRecordsOfTheLowestPriority(t *testing.T) {
 		{[][]byte{srv(0, 65535, 80, "a.test."), srv(0, 1, 81, "a.test.")}, "a.test:80*65535 a.test:81*1"},
 		{[][]byte{srv(0, 1, 80, "a.test."), srv(0, 3, 80, "a.test.")}, "a.test:80*3"},
 		{[][]byte{srv(9, 1, 80, "a.test.")}, "a.test:80*1"},
+		{[][]byte{srv(0, 1, 80, "no name.test."), srv(0, 1, 80, "a.test.")}, "a.test:80*1"},
 	} {
 		var z zone
 		z.set(typeSRV, name, row.records...)

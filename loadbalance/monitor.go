@@ -170,7 +170,6 @@ func (b *Balancer) checked(n *Node, err error, bad, good bool) {
 	b.mu.Lock()
 	defer b.unlock()
 	switch s := n.State(); {
-	case s == Gone:
 	case bad:
 		n.well.unhealthy = true
 		if s.picked() || s == Probing {

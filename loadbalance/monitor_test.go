@@ -123,7 +123,7 @@ func TestChecksAreSpreadOverTime(t *testing.T) {
 		b := loadbalance.New(loadbalance.PeakEWMA(), "a", "b", "c", "d")
 		monitor(t, b, loadbalance.MonitorConfig{Check: w.check})
 		pass(time.Minute)
-		first := map[time.Time]bool{}
+		first, pauses := map[time.Time]bool{}, map[time.Duration]bool{}
 		for _, n := range b.Nodes() {
 			at := w.checked(n.Address())
 			if at[0].Sub(began) > time.Second {
@@ -131,7 +131,9 @@ func TestChecksAreSpreadOverTime(t *testing.T) {
 			}
 			first[at[0]] = true
 			for i := 1; i < len(at); i++ {
-				if pause := at[i].Sub(at[i-1]); pause < 10*time.Second || pause > 12500*time.Millisecond {
+				pause := at[i].Sub(at[i-1])
+				pauses[pause] = true
+				if pause < 10*time.Second || pause > 12500*time.Millisecond {
 					t.Errorf("check of %s after %v, want 10s to 12.5s", n.Address(), pause)
 				}
 			}
@@ -139,8 +141,8 @@ func TestChecksAreSpreadOverTime(t *testing.T) {
 				t.Errorf("%d checks of %s in a minute, want 5 or 6", len(at), n.Address())
 			}
 		}
-		if len(first) < 4 {
-			t.Errorf("first checks at %d times, want one for each endpoint", len(first))
+		if len(first) < 4 || len(pauses) < 10 {
+			t.Errorf("%d different first checks and %d different pauses, want 4 and 16 or more", len(first), len(pauses))
 		}
 	})
 }
@@ -219,20 +221,45 @@ func TestEjectedEndpointThatIsIllIsNotProbed(t *testing.T) {
 func TestEjectedEndpointThatWasIllAndIsWellIsProbed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w ward
+		var d diary
 		health := loadbalance.Health{Ejection: time.Minute}
-		b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.RoundRobin(), Endpoints: loadbalance.Addresses("a", "b", "c"), Health: health})
-		stop := monitor(t, b, brisk(&w))
+		b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.RoundRobin(), Endpoints: loadbalance.Addresses("a", "b", "c"), Health: health, OnChange: d.note})
+		monitor(t, b, brisk(&w))
 		eject(t, b, "a")
 		w.set("a", errIll)
 		pass(notices)
 		w.set("a", nil)
-		pass(notices)
-		stop()
 		pass(time.Minute)
-		if got := state(b, "a"); got != loadbalance.Probing {
-			t.Errorf("State() = %v, want probing", got)
+		if got := d.read(); !strings.HasPrefix(got, "a ejected connection refused; a probing <nil>; a warming <nil>") {
+			t.Errorf("changes = %s, want ejected, probing and warming", got)
 		}
 	})
+}
+
+func TestOnlyChecksInARowCount(t *testing.T) {
+	for _, row := range []struct{ checks, want string }{
+		{"-+", ""},
+		{"--+", "a unhealthy 503"},
+		{"-++--+-+-+-+-+-+", "a unhealthy 503"}, // from the fifth check on
+		{"--++++++++++++++", "a unhealthy 503; a warming <nil>; a available <nil>"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var d diary
+			n := 0
+			b := loadbalance.NewBalancer(loadbalance.Config{Endpoints: loadbalance.Addresses("a"), OnChange: d.note})
+			monitor(t, b, loadbalance.MonitorConfig{Interval: time.Second, Check: func(context.Context, string) error {
+				n++
+				if row.checks[(n-1)%len(row.checks)] == '-' {
+					return errIll
+				}
+				return nil
+			}})
+			pass(12 * time.Second)
+			if got := d.read(); got != row.want {
+				t.Errorf("checks %s and so on: changes = %s, want %s", row.checks, got, row.want)
+			}
+		})
+	}
 }
 
 func TestCheckThatFailsEndsProbing(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -290,6 +292,70 @@ func TestEndpointsAreTriedByAllAttemptsTogether(t *testing.T) {
 	_ = do(ok, around(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
 		if call.Tried("a") || call.Elsewhere(ctx) || call.Endpoint != "" {
 			t.Error("the next call knows what the last one has tried")
+		}
+		return nil
+	}))
+}
+
+// Try tells whether the endpoint is new, Tries how many there were: of all
+// attempts together, those that overlap too.
+func TestTriesCountsTheEndpointsOfAllAttempts(t *testing.T) {
+	_ = do(ok, around(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+		try := func(c *backstay.Call, endpoint string, isNew bool, tries int) {
+			t.Helper()
+			if got := c.Try(endpoint, nil); got != isNew || c.Tries() != tries || c.Endpoint != endpoint {
+				t.Errorf("Try(%s), Tries(), Endpoint = %v, %d, %s; want %v, %d, %[1]s", endpoint, got, c.Tries(), c.Endpoint, isNew, tries)
+			}
+		}
+		if got := call.Tries(); got != 0 {
+			t.Errorf("Tries() of a new call = %d, want 0", got)
+		}
+		try(call, "a", true, 1)
+		try(call, "a", false, 1)
+		f, _ := call.Fork()
+		try(f, "a", false, 1)
+		try(f, "b", true, 2)
+		try(call, "b", false, 2)
+		g, _ := f.Fork()
+		try(g, "c", true, 3)
+		g.Discard(nil)
+		f.Discard(nil)
+		if call.Tries() != 3 || !call.Tried("c") || call.Tried("d") {
+			t.Errorf("Tries(), Tried(c), Tried(d) = %d, %v, %v; want 3, true, false", call.Tries(), call.Tried("c"), call.Tried("d"))
+		}
+		return nil
+	}))
+	_ = do(ok, around(func(_ context.Context, call *backstay.Call, _ backstay.Func) error {
+		if got := call.Tries(); got != 0 {
+			t.Errorf("Tries() of the next call = %d, want 0", got)
+		}
+		return nil
+	}))
+}
+
+// Of attempts that overlap and choose the same endpoint, one is told that it is
+// new.
+func TestOneOfManyAttemptsIsFirstAtAnEndpoint(t *testing.T) {
+	_ = do(ok, around(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+		var all sync.WaitGroup
+		var first atomic.Int64
+		for range 32 {
+			f, _ := call.Fork()
+			all.Go(func() {
+				for range 100 {
+					if f.Try("a", untried{"b"}) {
+						first.Add(1)
+					}
+					if f.Tries() != 1 || !f.Tried("a") || !f.Elsewhere(ctx) {
+						t.Error("Tries, Tried(a), Elsewhere after Try(a) are not 1, true, true")
+					}
+				}
+				f.Discard(nil)
+			})
+		}
+		all.Wait()
+		if first.Load() != 1 {
+			t.Errorf("Try(a) = true %d times, want once", first.Load())
 		}
 		return nil
 	}))

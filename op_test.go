@@ -129,6 +129,42 @@ func TestRequestThatCannotBeCopied(t *testing.T) {
 	}
 }
 
+// Peek makes no copy and shows the one that there is.
+func TestPeekCopiesNothing(t *testing.T) {
+	copies := 0
+	peek := func(call *backstay.Call, want *note) {
+		t.Helper()
+		before := copies
+		got, ok := backstay.Peek[*note](call)
+		if !ok || want != nil && got != want || want == nil && got == nil {
+			t.Errorf("Peek() = %p, %v, want %p", got, ok, want)
+		}
+		if _, ok := backstay.Peek[string](call); ok {
+			t.Error("Peek[string] of a *note = _, true, want false")
+		}
+		if copies != before {
+			t.Errorf("Peek made %d copies, want none", copies-before)
+		}
+	}
+	original := &note{}
+	policy := backstay.New(around(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+		peek(call, original)
+		own, _ := backstay.Request[*note](call)
+		if own == original || copies != 1 {
+			t.Errorf("Request() made %d copies, want 1", copies)
+		}
+		peek(call, own)
+		return next(ctx, call)
+	}))
+	call := backstay.Bind(policy, backstay.Op[*note, int]{
+		Copy: func(n *note) (*note, error) { copies++; c := *n; return &c, nil },
+		Do:   func(_ context.Context, call *backstay.Call, n *note) (int, error) { peek(call, n); return 1, nil },
+	})
+	if v, err := call(context.Background(), original); v != 1 || err != nil {
+		t.Errorf("call = %v, %v, want 1", v, err)
+	}
+}
+
 func TestPrepareFillsInTheCall(t *testing.T) {
 	policy := backstay.New(around(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
 		if call.Op != "orders.Get" || call.Target != "42" || call.Attempt != 1 {

@@ -90,11 +90,57 @@ func TestStringOfMiddlewareWithoutOne(t *testing.T) {
 	}
 }
 
+// overseer notes what is beneath it.
+type overseer struct {
+	named
+	below *[]string
+}
+
+func (o overseer) WrapOver(next backstay.Func, below []backstay.Middleware) backstay.Func {
+	*o.below = nil
+	for _, m := range below {
+		*o.below = append(*o.below, m.(named).name)
+	}
+	return o.Wrap(next)
+}
+
+func TestAnOverseerIsGivenWhatIsBeneath(t *testing.T) {
+	var entered, below []string
+	mw := func(name string) backstay.Middleware { return named{name: name, notes: &entered} }
+	o := overseer{named{name: "o", notes: &entered}, &below}
+	for _, row := range []struct {
+		policy *backstay.Policy
+		want   string // what is beneath
+		enters string
+	}{
+		{backstay.New(mw("a"), o, mw("b"), mw("c")), "bc", "aobc"},
+		{backstay.New(o), "", "o"},
+		{backstay.New(backstay.New(mw("a"), o), backstay.New(mw("b"))), "b", "aob"},
+	} {
+		row.policy.Wrap(func(context.Context, *backstay.Call) error { return nil }) // notes below once more
+		if got := strings.Join(below, ""); got != row.want {
+			t.Errorf("WrapOver in %v was given %q, want %q", row.policy, got, row.want)
+		}
+		entered = nil
+		if err := do(ok, row.policy); err != nil || strings.Join(entered, "") != row.enters {
+			t.Errorf("a call under %v entered %v (%v), want %s", row.policy, entered, err, row.enters)
+		}
+	}
+}
+
+// mute is an Overseer that returns no Func.
+type mute struct{}
+
+func (mute) String() string                                                         { return "mute" }
+func (mute) Wrap(next backstay.Func) backstay.Func                                  { return next }
+func (mute) WrapOver(next backstay.Func, below []backstay.Middleware) backstay.Func { return nil }
+
 func TestNewPanicsWithTheFault(t *testing.T) {
 	rows := map[string]func(){
 		"backstay: func returned no Func from Wrap": func() {
 			backstay.New(backstay.MiddlewareFunc(func(backstay.Func) backstay.Func { return nil }))
 		},
+		"backstay: mute returned no Func from Wrap":                 func() { backstay.New(mute{}) },
 		"backstay: middleware 2 of the policy is nil: leave it out": func() { backstay.New(repeating(1), nil) },
 	}
 	for want, build := range rows {

@@ -124,7 +124,7 @@ func TestCallsDoNotFailBecauseEndpointsChangeAtOnce(t *testing.T) {
 			})
 		}
 		known := map[*loadbalance.Node]bool{}
-		for i := range 300 {
+		for i := range 40 {
 			for _, n := range b.Nodes() {
 				known[n] = true
 			}

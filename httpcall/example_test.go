@@ -72,8 +72,11 @@ func Example_endpoints() {
 	}
 
 	policy := backstay.New(
+		timeout.Call(2*time.Second),
 		retry.New(retry.Config{}),
-		loadbalance.New(loadbalance.RoundRobin(), replicas...),
+		loadbalance.New(loadbalance.PeakEWMA(), replicas...),
+		breaker.NewGroup(breaker.Config{Name: "orders"}, breaker.ByEndpoint),
+		timeout.Attempt(500*time.Millisecond),
 	)
 	client := &http.Client{Transport: httpcall.NewTransport(policy, httpcall.Config{})}
 	for range 3 {

@@ -30,15 +30,17 @@ func PeakEWMA() Strategy {
 	}}
 }
 
-// soonest returns the cheapest of some nodes. One of which nothing is known
-// takes as long as the others do.
+// soonest returns the cheapest of some nodes. One of which nothing is known is
+// taken to be as fast as the fastest of the others, and so is tried. By their
+// mean, a single one that fails would keep it from that for as long as the
+// failure is remembered.
 func soonest(q query, among []*Node) *Node {
 	var few [choices]int
 	drawn := few[:draws(q, len(among), &few)]
 	now := q.now()
 	tick := tickOf(now)
 	var best, novice *Node
-	least, sum, known := math.MaxFloat64, 0.0, 0
+	least, fastest := math.MaxFloat64, math.MaxFloat64
 	for _, i := range drawn {
 		n := among[i]
 		a := average(n.average.Load())
@@ -47,16 +49,12 @@ func soonest(q query, among []*Node) *Node {
 			continue
 		}
 		latency := a.at(tick)
-		sum += latency
-		known++
+		fastest = min(fastest, latency)
 		if c := n.cost(latency, now); c < least {
 			best, least = n, c
 		}
 	}
-	if novice == nil {
-		return best
-	}
-	if best == nil || novice.cost(sum/float64(known), now) < least {
+	if novice != nil && (best == nil || novice.cost(fastest, now) <= least) {
 		return novice
 	}
 	return best

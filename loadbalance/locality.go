@@ -148,11 +148,9 @@ func (r *nearness) share() {
 			v.waiting = append(v.waiting, i)
 		}
 	}
-	for i := range v.shares {
-		if sum > 0 {
+	if sum > 0 {
+		for i := range v.shares {
 			v.shares[i] /= sum
-		} else {
-			v.shares[i] = 1 // none is well: the nearest first
 		}
 	}
 	r.view.Store(v)
@@ -194,7 +192,7 @@ func (r *nearness) pick(q query) (*Node, bool) {
 
 // first returns the tier that the call goes to if it can.
 func (v *nearView) first(q query) int {
-	if len(v.shares) == 0 || v.shares[0] == 1 || q.avoid&tried != 0 {
+	if len(v.shares) == 0 || v.shares[0] == 1 {
 		return 0
 	}
 	at := float64(q.random()>>11) / (1 << 53)
@@ -203,7 +201,7 @@ func (v *nearView) first(q query) int {
 			return i
 		}
 	}
-	return 0 // not reached: the last sum is 1
+	return 0 // none is well
 }
 
 // spilled returns a node farther away in place of n, of tier i, if n has too

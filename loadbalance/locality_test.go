@@ -200,12 +200,12 @@ func TestRetryGoesFarWhenTheNearOnesWereTried(t *testing.T) {
 func TestCallsSpillWhereTheNearOnesAreFull(t *testing.T) {
 	for _, row := range []struct {
 		spill, weight int
-		want          string // of 12 calls
+		want          string // of 20 calls
 	}{
-		{0, 1, "near 12 far 0"},
-		{3, 1, "near 6 far 6"},
-		{6, 1, "near 12 far 0"},
-		{2, 2, "near 8 far 4"},
+		{0, 1, "near 20 far 0"},
+		{3, 1, "near 10 far 10"},
+		{6, 1, "near 12 far 8"},
+		{2, 2, "near 10 far 10"},
 	} {
 		endpoints := append(at("eu/a", "near0", "near1"), at("us/a", "far0", "far1")...)
 		for i := range endpoints {
@@ -223,13 +223,13 @@ func TestCallsSpillWhereTheNearOnesAreFull(t *testing.T) {
 			},
 			Hold: func(k *ticket, done func(error)) *ticket { k.done = done; return k },
 		})
-		for range 12 {
+		for range 20 {
 			if _, err := call(t.Context(), 0); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if got := fmt.Sprintf("near %d far %d", calls["near"], calls["far"]); got != row.want {
-			t.Errorf("Spill %d at weight %d: 12 calls went to %s, want %s", row.spill, row.weight, got, row.want)
+			t.Errorf("Spill %d at weight %d: 20 calls went to %s, want %s", row.spill, row.weight, got, row.want)
 		}
 	}
 }

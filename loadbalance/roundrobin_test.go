@@ -80,14 +80,15 @@ func TestTurnsAreShuffledForEachBalancer(t *testing.T) {
 
 // L-5
 func TestTurnsStartAnywhereInTheOrder(t *testing.T) {
-	// Two endpoints have one order but for its start. 64 draws of it are all
-	// alike once in 2^63.
-	starts := map[string]bool{}
-	for range 64 {
-		starts[picks(t, loadbalance.New(loadbalance.RoundRobin(), "a", "b"), 1)[0]] = true
-	}
-	if len(starts) == 1 {
-		t.Errorf("64 balancers all start at %v, want any", starts)
+	// 64 draws of one in 8 are all alike once in 8^63.
+	for _, st := range []loadbalance.Strategy{loadbalance.RoundRobin(), loadbalance.Weighted()} {
+		starts := map[string]bool{}
+		for range 64 {
+			starts[picks(t, loadbalance.NewInOrder(st, eight...), 1)[0]] = true
+		}
+		if len(starts) == 1 {
+			t.Errorf("%v: 64 balancers of one order all start at %v, want any", st, starts)
+		}
 	}
 }
 

@@ -408,8 +408,7 @@ func TestCloseWakesWhoWaitsForEndpoints(t *testing.T) {
 	})
 }
 
-// The timers of the states are all there is that runs without a call. A bubble
-// in which one is left past its time would end late.
+// The timers of the states are all there is that runs without a call.
 //
 // L-28
 func TestNothingRunsOnAfterCloseOrALeave(t *testing.T) {
@@ -426,12 +425,19 @@ func TestNothingRunsOnAfterCloseOrALeave(t *testing.T) {
 					Endpoints: loadbalance.Addresses("a", "b", "c"),
 					OnChange:  func(c loadbalance.Change) { changes = append(changes, c.To) },
 				})
+				timers := b.CountTimers()
 				sicken(t, b, "a")
 				if err := b.Update(loadbalance.Addresses("a", "b", "c", "d")...); err != nil {
 					t.Fatal(err)
 				}
+				if got := timers.Load(); got != 2 {
+					t.Fatalf("%d timers are set with an endpoint ejected and one new, want 2", got)
+				}
 				if err := end(b); err != nil {
 					t.Fatal(err)
+				}
+				if got := timers.Load(); got != 0 {
+					t.Errorf("%d timers are set after the end, want none", got)
 				}
 				before := slices.Clone(changes)
 				pass(time.Hour)

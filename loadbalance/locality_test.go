@@ -140,6 +140,13 @@ func TestNobodyIsLeftOutWhereTooFewAreWell(t *testing.T) {
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
+		f := nearby(nil, near, loadbalance.RoundRobin(), 0, append(at("eu/a", names("near", 10)...), at("us/a", names("far", 10)...)...)...)
+		f.ejects(t, append(names("near", 10)[3:], names("far", 10)[3:]...)...)
+		if got := f.share("near"); got < .46 || got > .54 {
+			t.Errorf("with 3 of 10 well here and there, near ones have %.3f of the calls, want half", got)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
 		f := nearby(nil, near, loadbalance.RoundRobin(), 1, append(at("eu/a", "near0", "near1"), at("us/a", "far0", "far1")...)...)
 		f.ejects(t, "near0", "near1")
 		f.ejects(t, "far0", "far1")

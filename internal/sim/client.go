@@ -61,6 +61,23 @@ func Oracle(env Env, _ int, _ []int) Client {
 	}}
 }
 
+// Retrying returns clients that make a call up to so many times.
+func Retrying(times int, newClient NewClient) NewClient {
+	return func(env Env, i int, servers []int) Client {
+		c := newClient(env, i, servers)
+		once := c.Call
+		c.Call = func(send func(int) error) (err error) {
+			for range times {
+				if err = once(send); err == nil {
+					break
+				}
+			}
+			return err
+		}
+		return c
+	}
+}
+
 func (w *world) best() int {
 	best, least := -1, 0.0
 	for i, s := range w.servers {

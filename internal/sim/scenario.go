@@ -1,6 +1,9 @@
 package sim
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // A Scenario is what happens to the servers.
 type Scenario struct {
@@ -9,6 +12,10 @@ type Scenario struct {
 	// Uneven gives about a quarter of the servers half speed, and a quarter
 	// double speed. Else all have speed 1.
 	Uneven bool
+
+	// Errors is the share of the answers of every server that are errors. They
+	// take as long as others.
+	Errors float64
 
 	// Events returns what happens, in any order. nil means nothing.
 	Events func(Config) []Event
@@ -29,6 +36,7 @@ const (
 	Slow                // begins to take 20 times as long
 	Hang                // answers nothing any more, nor what it has
 	Fail                // begins to answer each call with an error, in half a millisecond
+	Flake               // begins to answer one call in 4 like that
 	Leave               // clients are told that it is gone; it finishes what it has
 	Join                // clients are told that it is there; a new number is a new server
 )
@@ -45,6 +53,7 @@ var (
 	GraySlow      = Scenario{Name: "gray-slow", Uneven: true, Events: sick(Event{Server: graySlow, Change: Slow})}
 	BlackHole     = Scenario{Name: "black hole", Uneven: true, Events: sick(Event{Server: blackHole, Change: Hang})}
 	FastFail      = Scenario{Name: "fast fail", Uneven: true, Events: sick(Event{Server: blackHole, Change: Fail})}
+	PartFail      = Scenario{Name: "part fail", Uneven: true, Events: sick(Event{Server: blackHole, Change: Flake})}
 	Both          = Scenario{Name: "gray-slow and black hole", Uneven: true, Events: sick(Event{Server: graySlow, Change: Slow}, Event{Server: blackHole, Change: Hang})}
 	Churn         = Scenario{Name: "churn", Uneven: true, Events: churn}
 
@@ -56,14 +65,21 @@ var (
 	SlowRecovery = Scenario{Name: "recovery from slowness", Events: recovery(Slow)}
 )
 
-// Scenarios are all above, in that order.
+// Scenarios are the above, in that order.
 var Scenarios = []Scenario{
-	Homogeneous, Heterogeneous, GraySlow, BlackHole, FastFail, Both, Churn,
+	Homogeneous, Heterogeneous, GraySlow, BlackHole, FastFail, PartFail, Both, Churn,
 	HangRecovery, FailRecovery, SlowRecovery,
 }
 
-// speed of a server, in the order half, double, 1, 1, half and so on.
-func (s Scenario) speed(server int) float64 {
+// Flaky has uneven servers of which none is sick, but each fails a share of its
+// calls.
+func Flaky(share float64) Scenario {
+	return Scenario{Name: fmt.Sprintf("%g %% errors", 100*share), Uneven: true, Errors: share}
+}
+
+// Speed returns the speed of a server, in the order half, double, 1, 1, half and
+// so on.
+func (s Scenario) Speed(server int) float64 {
 	if !s.Uneven {
 		return 1
 	}

@@ -19,6 +19,9 @@ var (
 // failsIn is how long a server takes to say no.
 const failsIn = 500 * time.Microsecond
 
+// flaking is how often a flaking server says no.
+const flaking = 0.25
+
 // slowness is how many times longer a gray-slow server takes.
 const slowness = 20
 
@@ -26,13 +29,15 @@ const slowness = 20
 type attempt struct {
 	fiber    *fiber
 	work     time.Duration // at speed 1
+	luck     float64       // from 0 to 1; errors are for those who have little
 	answered bool          // or timed out
 }
 
 type server struct {
 	world   *world
+	number  int
 	speed   float64
-	change  Change // Heal, Slow, Hang or Fail
+	change  Change // Heal, Slow, Hang, Fail or Flake
 	member  bool
 	life    int // goes up when all that the server had is lost
 	busy    int
@@ -43,7 +48,7 @@ type server struct {
 func (s *server) accept(a *attempt) {
 	switch {
 	case s.change == Hang:
-	case s.change == Fail:
+	case s.change == Fail, s.change == Flake && a.luck < flaking:
 		s.world.after(failsIn, func() { s.world.answer(a, ErrFailed) })
 	case s.busy < s.world.Workers:
 		s.begin(a)
@@ -57,7 +62,9 @@ func (s *server) accept(a *attempt) {
 func (s *server) begin(a *attempt) {
 	s.busy++
 	life := s.life
-	s.world.after(time.Duration(float64(a.work)/s.pace()), func() {
+	takes := time.Duration(float64(a.work) / s.pace())
+	s.world.tally.worked(s.world.now, s.world.now+takes, s.number)
+	s.world.after(takes, func() {
 		if s.life != life {
 			return
 		}
@@ -67,7 +74,11 @@ func (s *server) begin(a *attempt) {
 			s.waiting = s.waiting[1:]
 			s.begin(next)
 		}
-		s.world.answer(a, nil)
+		if a.luck < s.world.scenario.Errors {
+			s.world.answer(a, ErrFailed)
+		} else {
+			s.world.answer(a, nil)
+		}
 	})
 }
 

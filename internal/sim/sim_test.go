@@ -1,10 +1,11 @@
 package sim
 
 import (
-	"bytes"
 	"errors"
+	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,40 +23,25 @@ func random(env Env, _ int, servers []int) Client {
 	}
 }
 
-// retrying tries once more, anywhere.
-func retrying(env Env, i int, servers []int) Client {
-	c := random(env, i, servers)
-	once := c.Call
-	c.Call = func(send func(int) error) error {
-		if err := once(send); err == nil {
-			return nil
-		}
-		return once(send)
-	}
-	return c
-}
-
 // short is a run that is small enough for every scenario.
 var short = Config{Seed: 1, Load: 0.3, Warmup: time.Second, Measure: 4 * time.Second}
 
 func TestRunsOfASeedAreIdentical(t *testing.T) {
-	table := func(seed uint64) string {
-		var rows []Row
-		for _, s := range Scenarios {
-			c := short
-			c.Seed, c.Servers = seed, 10
-			rows = append(rows, Row{"random", Run(c, s, retrying), Run(c, s, Oracle)})
+	for _, s := range append(slices.Clone(Scenarios), Flaky(0.1)) {
+		for name, c := range map[string]NewClient{"random": random, "retrying": Retrying(2, random), "oracle": Oracle} {
+			run := func(seed uint64) string {
+				c1 := short
+				c1.Seed, c1.Servers = seed, 10
+				return fmt.Sprintf("%+v", Run(c1, s, c))
+			}
+			first := run(1)
+			if again := run(1); again != first {
+				t.Errorf("second Run(seed 1, %s, %s) = %s, want the first: %s", s.Name, name, again, first)
+			}
+			if other := run(2); other == first {
+				t.Errorf("Run(seed 2, %s, %s) = that of seed 1: %s", s.Name, name, other)
+			}
 		}
-		var b bytes.Buffer
-		Table(&b, rows)
-		return b.String()
-	}
-	first := table(1)
-	if again := table(1); again != first {
-		t.Errorf("second run of seed 1:\n%s\nwant that of the first:\n%s", again, first)
-	}
-	if other := table(2); other == first {
-		t.Errorf("run of seed 2 is that of seed 1:\n%s", other)
 	}
 }
 
@@ -91,7 +77,7 @@ func TestEveryCallEndsOnce(t *testing.T) {
 	for _, s := range Scenarios {
 		var begun, ended, attempts, answers int
 		counting := func(env Env, i int, servers []int) Client {
-			c := retrying(env, i, servers)
+			c := Retrying(2, random)(env, i, servers)
 			inner := c.Call
 			c.Call = func(send func(int) error) error {
 				begun++
@@ -177,6 +163,7 @@ func TestSickServers(t *testing.T) {
 		{GraySlow, blackHole, false, 4 * time.Millisecond, 15 * time.Millisecond},
 		{BlackHole, blackHole, true, time.Second, time.Second},
 		{FastFail, blackHole, true, time.Second, time.Second}, // counts as the timeout
+		{PartFail, graySlow, false, 4 * time.Millisecond, 15 * time.Millisecond},
 		{Heterogeneous, 0, false, 12 * time.Millisecond, 25 * time.Millisecond},
 		{Heterogeneous, 1, false, 3 * time.Millisecond, 5 * time.Millisecond},
 	}
@@ -243,5 +230,64 @@ func TestChurnIsToldToClients(t *testing.T) {
 	})
 	if updates < 50 || newest < 50 {
 		t.Errorf("%d updates, highest number of a server %d; want one for each client and change, and new servers", updates, newest)
+	}
+}
+
+// Every server fails its share, and what is tried twice fails with the square of
+// it.
+func TestFlakyServers(t *testing.T) {
+	for _, row := range []struct {
+		share    float64
+		times    int
+		min, max float64
+	}{
+		{0, 1, 0, 0},
+		{0.1, 1, 0.09, 0.11},
+		{0.1, 2, 0.008, 0.012},
+	} {
+		if got := Run(short, Flaky(row.share), Retrying(row.times, Oracle)).Errors(); got < row.min || got > row.max {
+			t.Errorf("Errors() of %v flaky answers with %d attempts = %.4f, want %v to %v", row.share, row.times, got, row.min, row.max)
+		}
+	}
+}
+
+// At a load of 0.3 a random choice has servers of half speed busy for 1.13 *
+// 0.3 / 0.5 of their time: 1.13 is the mean speed.
+func TestBusyIsMeasured(t *testing.T) {
+	busy := Run(short, Heterogeneous, random).Busy
+	for i, got := range busy {
+		want := 0.3 * 1.13 / Heterogeneous.Speed(i)
+		if math.Abs(got-want) > 0.15*want {
+			t.Errorf("Busy[%d] = %.3f, want %.3f", i, got, want)
+		}
+	}
+	if len(busy) != 50 {
+		t.Errorf("Busy has %d servers, want 50", len(busy))
+	}
+}
+
+func TestShareIsMeasured(t *testing.T) {
+	for name, row := range map[string]struct {
+		c        NewClient
+		min, max []float64
+	}{
+		"random": {random, []float64{0.8, 0.8, 0.8, 0.8}, []float64{1.2, 1.2, 1.2, 1.2}},
+		"oracle": {Oracle, []float64{0, 0, 1, 1}, []float64{0, 0, 5, 5}}, // of equals it takes the first
+	} {
+		got := Run(short, HangRecovery, row.c).Share
+		if len(got) != 4 || slices.ContainsFunc([]int{0, 1, 2, 3}, func(i int) bool { return got[i] < row.min[i] || got[i] > row.max[i] }) {
+			t.Errorf("Share by %s = %.2f, want %v to %v", name, got, row.min, row.max)
+		}
+	}
+}
+
+func TestFlakingServerFailsOneCallInFour(t *testing.T) {
+	c := short
+	c.Load = 0.01
+	got := Run(c, PartFail, func(Env, int, []int) Client {
+		return Client{Call: func(send func(int) error) error { return send(blackHole) }}
+	})
+	if got.Errors() < 0.2 || got.Errors() > 0.3 {
+		t.Errorf("Errors() of a server that fails one call in 4 = %.3f, want 0.2 to 0.3", got.Errors())
 	}
 }

@@ -28,6 +28,13 @@ type Report struct {
 	// FailedAfter counts the calls that arrived after a server had healed, and
 	// failed.
 	FailedAfter int
+
+	// Share is what the servers that fall sick got of a fair share of the
+	// attempts, in each second after the warm-up.
+	Share []float64
+
+	// Busy is the share of their time that the workers of each server worked.
+	Busy []float64
 }
 
 // Errors returns the share of the calls that failed.
@@ -46,7 +53,8 @@ type tally struct {
 	latencies []time.Duration
 	failed    int
 	after     int
-	all, sick []int // attempts in each bucket
+	all, sick []int           // attempts in each bucket
+	work      []time.Duration // of each server
 }
 
 func newTally(c Config, events []Event) *tally {
@@ -54,7 +62,7 @@ func newTally(c Config, events []Event) *tally {
 	t := &tally{Config: c, fell: map[int]time.Duration{}, healed: -1, all: make([]int, buckets), sick: make([]int, buckets)}
 	for _, e := range events {
 		switch e.Change {
-		case Slow, Hang, Fail:
+		case Slow, Hang, Fail, Flake:
 			t.fell[e.Server] = e.At
 		case Heal:
 			t.healed = e.At
@@ -71,6 +79,16 @@ func (t *tally) sent(now time.Duration, server int) {
 	t.all[i]++
 	if fell, ok := t.fell[server]; ok && now >= fell {
 		t.sick[i]++
+	}
+}
+
+// worked is told of work that begins.
+func (t *tally) worked(from, to time.Duration, server int) {
+	for len(t.work) <= server {
+		t.work = append(t.work, 0)
+	}
+	if in := min(to, t.end()) - max(from, t.Warmup); in > 0 {
+		t.work[server] += in
 	}
 }
 
@@ -103,6 +121,13 @@ func (t *tally) report(s Scenario, c Config) Report {
 	}
 	r.Mean = time.Duration(sum / float64(max(1, r.Calls)))
 	r.SickShare = t.sickShare()
+	for at := t.Warmup; len(t.fell) > 0 && at+time.Second <= t.end(); at += time.Second {
+		from, to := int(at/bucket), int((at+time.Second)/bucket)
+		r.Share = append(r.Share, t.share(from, to)*float64(t.Servers)/float64(len(t.fell)))
+	}
+	for _, w := range t.work {
+		r.Busy = append(r.Busy, w.Seconds()/(t.Measure.Seconds()*float64(t.Workers)))
+	}
 	return r
 }
 
@@ -118,6 +143,12 @@ func (t *tally) sickShare() float64 {
 	if t.healed >= 0 {
 		to = int(t.healed / bucket)
 	}
+	return t.share(from, to)
+}
+
+// share returns the share of the attempts in some buckets that went to servers
+// which were, or had been, sick.
+func (t *tally) share(from, to int) float64 {
 	return float64(sum(t.sick[from:to])) / float64(max(1, sum(t.all[from:to])))
 }
 
@@ -127,8 +158,7 @@ func (t *tally) recovered() time.Duration {
 	}
 	healed := int(t.healed / bucket)
 	for i := healed; i+window <= int(t.end()/bucket); i++ {
-		share := float64(sum(t.sick[i:i+window])) / float64(max(1, sum(t.all[i:i+window])))
-		if share >= 0.9/float64(t.Servers) {
+		if t.share(i, i+window) >= 0.9/float64(t.Servers) {
 			return time.Duration(i+window-healed) * bucket
 		}
 	}

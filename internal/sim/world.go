@@ -69,7 +69,7 @@ func (w *world) after(d time.Duration, f func()) { w.at(w.now+d, f) }
 func (w *world) awaitArrival() {
 	capacity := 0.0
 	for i := range w.Servers {
-		capacity += w.scenario.speed(i) * float64(w.Workers)
+		capacity += w.scenario.Speed(i) * float64(w.Workers)
 	}
 	gap := float64(w.Mean) / (w.Load * capacity)
 	var arrive func()
@@ -102,6 +102,7 @@ func (w *world) send(f *fiber, server int) {
 	f.attempts++
 	w.work.Seed(mix(w.Seed^mix(f.number)), f.attempts)
 	a := &attempt{fiber: f, work: time.Duration(w.Service(w.workRand) * float64(w.Mean))}
+	a.luck = w.workRand.Float64()
 	w.tally.sent(w.now, server)
 	w.servers[server].accept(a)
 	w.after(w.Timeout, func() { w.answer(a, ErrTimeout) })
@@ -138,7 +139,7 @@ func (w *world) change(e Event) {
 
 func (w *world) join(i int) {
 	for len(w.servers) <= i {
-		w.servers = append(w.servers, &server{world: w, speed: w.scenario.speed(len(w.servers))})
+		w.servers = append(w.servers, &server{world: w, number: len(w.servers), speed: w.scenario.Speed(len(w.servers))})
 	}
 	w.servers[i].member = true
 }

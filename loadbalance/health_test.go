@@ -628,17 +628,22 @@ func TestPanicThresholdCanBeSwitchedOff(t *testing.T) {
 //
 // L-19
 func TestPanicDoesNotChangeTheStates(t *testing.T) {
-	in(t, loadbalance.RoundRobin(), loadbalance.Health{}, []string{"a"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
+	in(t, loadbalance.RoundRobin(), loadbalance.Health{MaxShare: 1, PanicBelow: 1}, []string{"a", "b"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
 		sicken(t, b, "a")
 		call := s.under(b)
-		repeat(t.Context(), 10, call)
-		s.becomes("a", is(errDown))
-		repeat(t.Context(), 10, call)
-		if got := state(b, "a"); got != loadbalance.Ejected {
-			t.Errorf("State() = %v, want ejected", got)
+		for _, a := range []act{nil, is(errDown)} {
+			pass(2 * time.Second)
+			s.becomes("a", a)
+			repeat(t.Context(), 20, call)
+			if got := state(b, "a"); got != loadbalance.Ejected || s.count()["a"] != 10 {
+				t.Errorf("State() after 10 calls at what is ejected = %v, want ejected", got)
+			}
 		}
 		s.becomes("a", nil)
-		pass(5 * time.Second)
+		pass(time.Second)
+		if got := state(b, "a"); got != loadbalance.Probing {
+			t.Errorf("State() 5 s after the ejection = %v, want probing", got)
+		}
 		repeat(t.Context(), 1, call)
 		if got := state(b, "a"); got != loadbalance.Warming {
 			t.Errorf("State() after its time and a call = %v, want warming", got)

@@ -50,8 +50,9 @@ func (c HashConfig) Validate() error {
 // home when it has recovered. Every process maps keys alike.
 //
 // With the same weights the most loaded of 100 endpoints has 1.2 times the mean.
-// Maglev is more even and moves more keys. Weights above 64 count as 64, and
-// each unit of weight takes some kilobytes, so give small ones.
+// Maglev is more even and moves more keys. Where the mean weight is above 32, a
+// weight that comes, goes or changes may move keys of others too: that is the
+// price of a ring of bounded size.
 //
 // It panics if cfg is not valid.
 func Hash(cfg HashConfig) Strategy {

@@ -20,7 +20,7 @@
 //   - A Ring moves the keys of the member that comes or goes, and no others, and
 //     a lookup looks at one or two points however many members there are. Shares
 //     are as uneven as 256 random points make them: of 100 members, the busiest
-//     has 1.16 times the mean. Weights above MaxRingWeight count as that.
+//     has 1.16 times the mean.
 //   - A Maglev has even shares and the cheapest lookup, but a change moves up to
 //     1 % of the keys between members that stay, and all is built anew.
 //   - A Rendezvous moves no other keys, has even shares with any weights, and

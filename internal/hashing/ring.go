@@ -6,15 +6,6 @@ import (
 	"slices"
 )
 
-// MaxRingWeight is the greatest weight that a Ring tells apart: members with
-// more have the share of this one. It bounds the memory of a member at 16384
-// points of 16 to 24 bytes.
-//
-// To divide the weights by something that depends on all of them would keep
-// their proportions, but then a member that comes or goes could move the keys
-// of all others.
-const MaxRingWeight = 64
-
 // unit is how many points a member has for each unit of its weight. It does not
 // depend on the number of members, or the points of those that stay would
 // change with each that comes or goes.
@@ -26,6 +17,24 @@ const MaxRingWeight = 64
 //	160     1.07  1.12   1.21    1.28
 //	256     1.05  1.10   1.16    1.22
 const unit = 256
+
+// maxMean is the greatest mean weight for which that holds. For the sake of
+// memory, which is 12 to 16 bytes a point, members of greater weight have half
+// of the points, or a quarter and so on: when the mean passes a power of two, by
+// a weight unlike the others, keys move between members that stay.
+const maxMean = 32
+
+// halvings returns how often the points of the members are halved.
+func halvings(members []Member) (n uint8) {
+	total := 0
+	for _, m := range members {
+		total += m.Weight
+	}
+	for total>>n > maxMean*len(members) {
+		n++
+	}
+	return n
+}
 
 // A point is a hash in its upper 40 bits and a rank in the lower 24, so that
 // points sort as integers, equal hashes by the names of the members.
@@ -43,6 +52,7 @@ type Ring struct {
 	points  []uint64 // sorted
 	index   []uint32 // by the first bits of a hash: the first point that has them or comes after
 	shift   uint8    // how many bits of a hash the index leaves
+	halved  uint8    // how often the points were
 }
 
 // NewRing returns a ring of the members.
@@ -52,14 +62,17 @@ func NewRing(members []Member) *Ring { return new(Ring).Update(members) }
 // those of r: their points are kept as they are sorted, and only those of others
 // are made. A member with another weight is another.
 func (r *Ring) Update(members []Member) *Ring {
-	u := &Ring{given: byName(members), members: make([]Member, len(members))}
+	u := &Ring{given: byName(members), members: make([]Member, len(members)), halved: halvings(members)}
+	if u.halved != r.halved {
+		r = new(Ring)
+	}
 	total := 0
 	for rank, i := range u.given {
 		u.members[rank] = members[i]
-		total += members[i].points()
+		total += members[i].points(u.halved)
 	}
 	ranks, added := compare(r.members, u.members)
-	u.points = merge(make([]uint64, 0, total), r.points, ranks, makePoints(u.members, added))
+	u.points = merge(make([]uint64, 0, total), r.points, ranks, makePoints(u.members, added, u.halved))
 	u.makeIndex()
 	return u
 }
@@ -86,15 +99,15 @@ func compare(old, members []Member) (ranks []uint32, added []int) {
 const gone = math.MaxUint32
 
 // makePoints returns the points of the members with the given ranks, sorted.
-func makePoints(members []Member, ranks []int) []uint64 {
+func makePoints(members []Member, ranks []int, halved uint8) []uint64 {
 	total := 0
 	for _, rank := range ranks {
-		total += members[rank].points()
+		total += members[rank].points(halved)
 	}
 	points := make([]uint64, 0, total)
 	for _, rank := range ranks {
 		hashes := newSequence(members[rank].Name)
-		for i := range members[rank].points() {
+		for i := range members[rank].points(halved) {
 			points = append(points, hashes.hash(i)&^rankMask|uint64(rank))
 		}
 	}
@@ -103,7 +116,7 @@ func makePoints(members []Member, ranks []int) []uint64 {
 }
 
 // points returns how many points the member has.
-func (m Member) points() int { return unit * min(m.Weight, MaxRingWeight) }
+func (m Member) points(halved uint8) int { return max(unit*m.Weight>>halved, 1) }
 
 // merge appends points, with their ranks replaced, and fresh to a slice. Ranks
 // follow the names, so replacing them leaves points in order.

@@ -3,6 +3,7 @@ package hashing
 import (
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -185,11 +186,22 @@ func TestRingWalkEndsWhereItBegan(t *testing.T) {
 	}
 }
 
-func TestRingBoundsThePointsOfAMember(t *testing.T) {
-	for _, w := range []int{MaxRingWeight, MaxRingWeight + 1, 65535} {
-		if r := NewRing(weighted(w)); len(r.points) != unit*MaxRingWeight {
-			t.Errorf("points of a member of weight %d = %d, want %d", w, len(r.points), unit*MaxRingWeight)
+func TestRingBoundsItsPoints(t *testing.T) {
+	for _, row := range [][]int{{65535}, {100, 100, 100}, {65535, 1, 1, 1}, {33, 32}, {maxMean, maxMean}} {
+		if r := NewRing(weighted(row...)); len(r.points) > len(row)*unit*maxMean+len(row) {
+			t.Errorf("points of members of weights %v = %d, want at most %d for each", row, len(r.points), unit*maxMean)
 		}
+	}
+}
+
+// Weights that pass the mean up to which points are not halved, and come back.
+func TestRingUpdatesAcrossTheHalvingOfPoints(t *testing.T) {
+	small, large := weighted(1, 2, 3), weighted(1, 2, 300)
+	if got, want := NewRing(small).Update(large), NewRing(large); !reflect.DeepEqual(got, want) {
+		t.Error("a ring updated to a weight that halves the points is not that of the new members")
+	}
+	if got, want := NewRing(large).Update(small), NewRing(small); !reflect.DeepEqual(got, want) {
+		t.Error("a ring updated from a weight that halved the points is not that of the new members")
 	}
 }
 

@@ -664,19 +664,19 @@ func TestSlowStartOfNewAndRecoveredEndpoints(t *testing.T) {
 					// Open loop: 10 calls every 10 ms make 2 or 2.5 in flight at each.
 					load := func(d time.Duration) map[string]int {
 						s.count()
-						failed := 0
+						var failed atomic.Int64
 						for range d / (10 * time.Millisecond) {
 							for range 10 {
 								go func() {
 									if call(t.Context()) != nil {
-										failed++
+										failed.Add(1)
 									}
 								}()
 							}
 							pass(10 * time.Millisecond)
 						}
-						if failed > 0 {
-							t.Errorf("%d calls failed in the slow start, want none", failed)
+						if failed.Load() > 0 {
+							t.Errorf("%d calls failed in the slow start, want none", failed.Load())
 						}
 						return s.count()
 					}
@@ -765,14 +765,14 @@ func TestAHealedEndpointIsBackAtItsShareWithoutErrors(t *testing.T) {
 				}
 				sick := addressesOf(5)[0]
 				call := s.under(retry.New(retry.Config{MaxAttempts: 2, NoBudget: true}), b)
-				failed := 0
+				var failed atomic.Int64
 				load := func(d time.Duration) float64 {
 					s.count()
 					for range d / (10 * time.Millisecond) {
 						for range 5 {
 							go func() {
 								if call(t.Context()) != nil {
-									failed++
+									failed.Add(1)
 								}
 							}()
 						}
@@ -790,8 +790,8 @@ func TestAHealedEndpointIsBackAtItsShareWithoutErrors(t *testing.T) {
 				if share := load(5 * time.Second); share < 0.9 {
 					t.Errorf("from 20 to 25 s after it healed it had %.2f of its fair share, want 0.9", share)
 				}
-				if failed > 0 {
-					t.Errorf("%d calls with a retry failed, want none", failed)
+				if failed.Load() > 0 {
+					t.Errorf("%d calls with a retry failed, want none", failed.Load())
 				}
 			})
 		})

@@ -32,19 +32,20 @@ func TestEndpointWhoseBreakerIsOpenIsPassedOver(t *testing.T) {
 				b := balance(st, loadbalance.Health{Failures: never, FailureRate: never}, "a", "b", "c")
 				var s service
 				call := s.under(b, group)
-				load := func(n int) (failed int) {
+				load := func(n int) int64 {
 					s.count()
+					var failed atomic.Int64
 					var all sync.WaitGroup
 					for i := range n {
 						all.Go(func() {
 							if call(context.WithValue(t.Context(), keyOf{}, i)) != nil {
-								failed++
+								failed.Add(1)
 							}
 						})
 						pass(100 * time.Microsecond)
 					}
 					all.Wait()
-					return failed
+					return failed.Load()
 				}
 				for _, address := range b.Addresses() {
 					s.becomes(address, func(context.Context) error { <-time.After(time.Millisecond); return nil })

@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,8 +129,8 @@ func TestEndpointThatComesBackWhileItHasCalls(t *testing.T) {
 			t.Errorf("a has another node or %d in flight, want the same with 1", n.InFlight())
 		}
 		r.Close()
-		if len(*left) != 0 {
-			t.Errorf("OnLeave was told %v, want nothing of what has come back", *left)
+		if len(left()) != 0 {
+			t.Errorf("OnLeave was told %v, want nothing of what has come back", left())
 		}
 		if err := b.Close(t.Context()); err != nil {
 			t.Error(err)
@@ -136,11 +138,21 @@ func TestEndpointThatComesBackWhileItHasCalls(t *testing.T) {
 	})
 }
 
-// leavers returns where the addresses are noted that OnLeave is told.
-func leavers(b *loadbalance.Balancer) *[]string {
-	left := new([]string)
-	b.OnLeave(func(address string) { *left = append(*left, address) })
-	return left
+// leavers returns a function that returns what OnLeave was told, in the order of
+// the addresses.
+func leavers(b *loadbalance.Balancer) func() []string {
+	var mu sync.Mutex
+	var left []string
+	b.OnLeave(func(address string) {
+		mu.Lock()
+		defer mu.Unlock()
+		left = append(left, address)
+	})
+	return func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Sorted(slices.Values(left))
+	}
 }
 
 // L-26
@@ -150,11 +162,11 @@ func TestRemovedEndpointFinishesItsCalls(t *testing.T) {
 		b := balance(loadbalance.RoundRobin(), loadbalance.Health{}, "a", "b")
 		left := leavers(b)
 		var s service
-		ended := 0
+		var ended atomic.Int64
 		s.becomes("a", func(ctx context.Context) error {
 			select {
 			case <-time.After(time.Second):
-				ended++
+				ended.Add(1)
 				return nil
 			case <-ctx.Done():
 				t.Errorf("the call at an endpoint that was removed is cut: %v", context.Cause(ctx))
@@ -183,15 +195,15 @@ func TestRemovedEndpointFinishesItsCalls(t *testing.T) {
 		if got := s.count()["a"]; got != 0 {
 			t.Errorf("%d calls went to an endpoint that was removed, want none", got)
 		}
-		if got := n.State(); got != loadbalance.Gone || len(*left) != 0 || !has(group, "a") {
-			t.Errorf("with calls: State() = %v, OnLeave told %v, the group has a breaker = %v; want gone, nothing, true", got, *left, has(group, "a"))
+		if got := n.State(); got != loadbalance.Gone || len(left()) != 0 || !has(group, "a") {
+			t.Errorf("with calls: State() = %v, OnLeave told %v, the group has a breaker = %v; want gone, nothing, true", got, left(), has(group, "a"))
 		}
 		pass(time.Second)
-		if ended != 5 || n.InFlight() != 0 {
-			t.Errorf("%d calls ended, %d in flight; want 5 and 0", ended, n.InFlight())
+		if ended.Load() != 5 || n.InFlight() != 0 {
+			t.Errorf("%d calls ended, %d in flight; want 5 and 0", ended.Load(), n.InFlight())
 		}
-		if !slices.Equal(*left, []string{"a"}) || has(group, "a") {
-			t.Errorf("after the last call: OnLeave told %v, the group has a breaker = %v; want a, once, and false", *left, has(group, "a"))
+		if !slices.Equal(left(), []string{"a"}) || has(group, "a") {
+			t.Errorf("after the last call: OnLeave told %v, the group has a breaker = %v; want a, once, and false", left(), has(group, "a"))
 		}
 		if err := b.Close(t.Context()); err != nil {
 			t.Error(err)
@@ -215,8 +227,8 @@ func TestIdleEndpointLeavesAtOnce(t *testing.T) {
 	if err := b.Update(loadbalance.Addresses("b")...); err != nil {
 		t.Fatal(err)
 	}
-	if slices.Sort(*left); !slices.Equal(*left, []string{"a", "c"}) {
-		t.Errorf("OnLeave was told %v, want a and c", *left)
+	if !slices.Equal(left(), []string{"a", "c"}) {
+		t.Errorf("OnLeave was told %v, want a and c", left())
 	}
 }
 
@@ -358,12 +370,13 @@ func TestCloseWaitsForCallsNoLongerThanItsContext(t *testing.T) {
 				if took := time.Since(began); took != row.want || got != row.err {
 					t.Errorf("Close() = %q after %v, want %q after %v", got, took, row.err, row.want)
 				}
-				if got == "" && len(*left) != 2 {
-					t.Errorf("OnLeave was told %v, want both", *left)
+				synctest.Wait() // the last call may still be telling
+				if got == "" && len(left()) != 2 {
+					t.Errorf("OnLeave was told %v, want both", left())
 				}
 				pass(2 * time.Hour)
-				if len(*left) != 2 {
-					t.Errorf("OnLeave was told %v when the calls had ended, want both once", *left)
+				if len(left()) != 2 {
+					t.Errorf("OnLeave was told %v when the calls had ended, want both once", left())
 				}
 				if err := b.Close(ctx); err != nil {
 					t.Errorf("Close() again = %v, want nil", err)

@@ -174,7 +174,7 @@ func TestRetryPrefersWhatItTriedToAnOpenBreaker(t *testing.T) {
 	}
 }
 
-// L-16, L-23, H-45
+// L-23, H-45
 func TestRetryGoesToAnotherEndpoint(t *testing.T) {
 	for _, st := range strategies {
 		b := balance(st, loadbalance.Health{Failures: never, FailureRate: never}, "a", "b", "c")

@@ -386,7 +386,6 @@ func TestCloseWaitsForCallsNoLongerThanItsContext(t *testing.T) {
 	}
 }
 
-// L-10
 func TestNothingGoesThroughAfterClose(t *testing.T) {
 	for _, st := range strategies {
 		b := balance(st, loadbalance.Health{}, "a", "b")

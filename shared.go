@@ -72,6 +72,9 @@ func (c *Call) Tries() int {
 func (c *Call) Tried(endpoint string) bool {
 	c.check()
 	s := &c.root.shared
+	if c.alone() {
+		return slices.Contains(s.tried, endpoint)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Contains(s.tried, endpoint)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -87,7 +88,7 @@ type Balancer struct {
 	closing  bool
 	judged   time.Duration // when failure rates were last compared
 	onLeave  []func(address string)
-	groups   map[forgetter]bool
+	groups   []forgetter // the breakers beneath
 	lookup   Lookup
 	follow   loop
 	monitor  loop
@@ -132,7 +133,6 @@ func newBalancer(cfg Config) *Balancer {
 		seed:     rand.Uint64(),
 		ready:    make(chan struct{}),
 		nodes:    map[string]*Node{},
-		groups:   map[forgetter]bool{},
 		after: func(d time.Duration, f func()) func() {
 			t := time.AfterFunc(d, f)
 			return func() { t.Stop() }
@@ -265,12 +265,20 @@ func (b *Balancer) WrapOver(next backstay.Func, below []backstay.Middleware) bac
 			s.blockers = append(s.blockers, g)
 		}
 		if g, ok := m.(forgetter); ok {
-			b.mu.Lock()
-			b.groups[g] = true
-			b.mu.Unlock()
+			b.remember(g)
 		}
 	}
 	return s.run
+}
+
+// remember has g told of endpoints that have left, once however many policies
+// it is in.
+func (b *Balancer) remember(g forgetter) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !reflect.TypeOf(g).Comparable() || !slices.Contains(b.groups, g) {
+		b.groups = append(b.groups, g)
+	}
 }
 
 func (b *Balancer) mustBeMade() {

@@ -41,8 +41,8 @@ func judge(ctx context.Context, call *backstay.Call, n *Node, took time.Duration
 	if err == nil {
 		return answered
 	}
-	if !call.Sent() {
-		return unsent
+	if !call.Sent() || backstay.TypeOf(err) == circuitOpen {
+		return unsent // by a policy of its own, where the function has one
 	}
 	switch over := ctx.Err(); {
 	case over == nil:

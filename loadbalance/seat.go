@@ -61,8 +61,11 @@ func (s *seat) try(ctx context.Context, call *backstay.Call, a attempt) error {
 
 // turnedAway reports whether err is the rejection of a breaker beneath.
 func (s *seat) turnedAway(call *backstay.Call, err error) bool {
-	return len(s.blockers) > 0 && !call.Sent() && backstay.TypeOf(err) == "circuit_open"
+	return len(s.blockers) > 0 && !call.Sent() && backstay.TypeOf(err) == circuitOpen
 }
+
+// circuitOpen is the error type of a breaker's rejection.
+const circuitOpen = "circuit_open"
 
 // reject tells that there is no endpoint for the call.
 func (s *seat) reject(call *backstay.Call, err error) {

@@ -149,7 +149,7 @@ func (b *Balancer) left(n *Node) {
 	for _, f := range b.onLeave {
 		b.queue = append(b.queue, func() { f(n.address) })
 	}
-	for g := range b.groups {
+	for _, g := range b.groups {
 		b.queue = append(b.queue, func() { g.Forget(n.address) })
 	}
 	if b.closing && len(b.nodes) == 0 {
@@ -157,8 +157,9 @@ func (b *Balancer) left(n *Node) {
 	}
 }
 
-// OnLeave has f called with the address of each endpoint that is gone, once its
-// last call has ended: for those who keep something for each endpoint, such as
+// OnLeave has f called with the address of each endpoint that is gone, when its
+// last call has ended, and again where a call that had already picked it comes
+// late: for those who keep something for each endpoint, such as
 // connections. Package httpcall does so for its own.
 func (b *Balancer) OnLeave(f func(address string)) {
 	b.mu.Lock()

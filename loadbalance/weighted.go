@@ -70,8 +70,16 @@ func (s *schedule) pick(q query) (*Node, bool) {
 		}
 	}
 	// A retry draws a place in the sequence, for the reason that it does so in
-	// a rotation, and takes the next node that is left.
-	at := scale(q.random(), len(v.turns))
+	// a rotation. To take the next node that is left would give those that
+	// follow one that is not more than their share, so that is done only where
+	// few are left.
+	at := 0
+	for range 4 {
+		at = scale(q.random(), len(v.turns))
+		if n := v.turns[at]; q.admits(n) {
+			return n, false
+		}
+	}
 	for i := range v.turns {
 		if n := v.turns[(at+i)%len(v.turns)]; q.admits(n) {
 			return n, false

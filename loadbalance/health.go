@@ -194,6 +194,8 @@ func (b *Balancer) failure(a attempt, at time.Duration, streak int, err error) {
 	case inARow, b.sicker(n, at):
 		if b.mayEject() {
 			b.eject(n, at, err)
+		} else {
+			n.shun(at)
 		}
 	}
 }

@@ -147,6 +147,13 @@ func (n *Node) observe(at, took time.Duration) {
 	}
 }
 
+// shun makes the average the penalty, for a node that is to be ejected and must
+// not be. It fails fast, so the time that its failures stand for is short: it
+// would look idle and get nearly every call.
+func (n *Node) shun(at time.Duration) {
+	n.average.Store(uint64(newAverage(float64(penalty), tickOf(at))))
+}
+
 // atLeast takes a latency into the average that would have been longer.
 func (n *Node) atLeast(at, took time.Duration) {
 	if is := n.Latency(); is > 0 && took > is {

@@ -32,7 +32,7 @@ type client struct {
 // much longer than they do where one measures.
 func limits() (call, attempt time.Duration) {
 	if *full {
-		return 2 * time.Second, 500 * time.Millisecond
+		return 5 * time.Second, 1500 * time.Millisecond
 	}
 	return 20 * time.Second, 2 * time.Second
 }

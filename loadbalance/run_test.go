@@ -140,3 +140,12 @@ func (r *run) back() (d time.Duration, ok bool) {
 	}
 	return r.after, false
 }
+
+// shares returns the percentage of the attempts that the backend that was sick
+// had in each second after the trouble.
+func (r *run) shares() (all []float64) {
+	for at := r.before + r.during; at < r.before+r.during+r.after; at += time.Second {
+		all = append(all, 100*r.client.attempts.share(r.backends[sick], at, at+time.Second))
+	}
+	return all
+}

@@ -127,8 +127,8 @@ func fully(t *testing.T, trouble trouble) {
 	}
 	t.Log(table)
 
-	if calm.failed() > 0 {
-		t.Fatalf("%d calls failed without any trouble: this machine is too busy to measure on", calm.failed())
+	if p99 := calm.percentile(0.99); calm.failed() > 0 || p99 > 2*work99 {
+		t.Fatalf("without any trouble %d calls failed and p99 is %v: this machine is too busy to measure on", calm.failed(), p99)
 	}
 	ours.wantNoFailure(t)
 	if ratio := ours.slowdown(calm); ratio > 1.2 {
@@ -137,8 +137,8 @@ func fully(t *testing.T, trouble trouble) {
 	if share := ours.share(); trouble.ofSick && share > 0.015 {
 		t.Errorf("the sick backend had %.2f %% of the load, want at most 1.5 %%", 100*share)
 	}
-	if back, ok := ours.back(); trouble.ofSick && !ok {
-		t.Errorf("the backend that was sick did not have its share again, want that after 25s at most: %v", back)
+	if _, ok := ours.back(); trouble.ofSick && !ok {
+		t.Errorf("the backend that was sick had these shares of the load in each second after that, want 18 %% in one of them: %.0f", ours.shares())
 	}
 }
 

@@ -303,11 +303,11 @@ func TestTriesCountsTheEndpointsOfAllAttempts(t *testing.T) {
 	_ = do(ok, around(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
 		try := func(c *backstay.Call, endpoint string, isNew bool, tries int) {
 			t.Helper()
-			if got := c.Try(endpoint, nil); got != isNew || c.Tries() != tries || c.Endpoint != endpoint {
-				t.Errorf("Try(%s), Tries(), Endpoint = %v, %d, %s; want %v, %d, %[1]s", endpoint, got, c.Tries(), c.Endpoint, isNew, tries)
+			if got := c.Try(endpoint, nil); got != isNew || c.TriedCount() != tries || c.Endpoint != endpoint {
+				t.Errorf("Try(%s), Tries(), Endpoint = %v, %d, %s; want %v, %d, %[1]s", endpoint, got, c.TriedCount(), c.Endpoint, isNew, tries)
 			}
 		}
-		if got := call.Tries(); got != 0 {
+		if got := call.TriedCount(); got != 0 {
 			t.Errorf("Tries() of a new call = %d, want 0", got)
 		}
 		try(call, "a", true, 1)
@@ -320,13 +320,13 @@ func TestTriesCountsTheEndpointsOfAllAttempts(t *testing.T) {
 		try(g, "c", true, 3)
 		g.Discard(nil)
 		f.Discard(nil)
-		if call.Tries() != 3 || !call.Tried("c") || call.Tried("d") {
-			t.Errorf("Tries(), Tried(c), Tried(d) = %d, %v, %v; want 3, true, false", call.Tries(), call.Tried("c"), call.Tried("d"))
+		if call.TriedCount() != 3 || !call.Tried("c") || call.Tried("d") {
+			t.Errorf("Tries(), Tried(c), Tried(d) = %d, %v, %v; want 3, true, false", call.TriedCount(), call.Tried("c"), call.Tried("d"))
 		}
 		return nil
 	}))
 	_ = do(ok, around(func(_ context.Context, call *backstay.Call, _ backstay.Func) error {
-		if got := call.Tries(); got != 0 {
+		if got := call.TriedCount(); got != 0 {
 			t.Errorf("Tries() of the next call = %d, want 0", got)
 		}
 		return nil
@@ -346,7 +346,7 @@ func TestOneOfManyAttemptsIsFirstAtAnEndpoint(t *testing.T) {
 					if f.Try("a", untried{"b"}) {
 						first.Add(1)
 					}
-					if f.Tries() != 1 || !f.Tried("a") || !f.Elsewhere(ctx) {
+					if f.TriedCount() != 1 || !f.Tried("a") || !f.Elsewhere(ctx) {
 						t.Error("Tries, Tried(a), Elsewhere after Try(a) are not 1, true, true")
 					}
 				}
@@ -354,7 +354,7 @@ func TestOneOfManyAttemptsIsFirstAtAnEndpoint(t *testing.T) {
 			})
 		}
 		for range 100 {
-			if got := call.Tries(); got > 1 { // of one that has forks: the race detector looks
+			if got := call.TriedCount(); got > 1 { // of one that has forks: the race detector looks
 				t.Errorf("Tries() = %d, want 1 at most", got)
 			}
 		}

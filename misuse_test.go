@@ -76,7 +76,7 @@ func TestACallUsedAfterItsEndPanics(t *testing.T) {
 		"Sent":      func(c *backstay.Call) { c.Sent() },
 		"SetResult": func(c *backstay.Call) { backstay.SetResult(c, 1) },
 		"Split":     func(c *backstay.Call) { c.Split(backstay.Mark{}) },
-		"Tries":     func(c *backstay.Call) { c.Tries() },
+		"Tries":     func(c *backstay.Call) { c.TriedCount() },
 		"Tried":     func(c *backstay.Call) { c.Tried("e") },
 		"Try":       func(c *backstay.Call) { c.Try("e", nil) },
 		"Waited":    func(c *backstay.Call) { c.Waited() },

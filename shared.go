@@ -56,8 +56,8 @@ func (s *shared) try(endpoint string, r Router) bool {
 // than all the rest of a pick.
 func (c *Call) alone() bool { return c.root == c && !c.forked }
 
-// Tries returns how many endpoints the attempts of the logical call were given.
-func (c *Call) Tries() int {
+// TriedCount returns how many endpoints the attempts of the logical call were given.
+func (c *Call) TriedCount() int {
 	c.check()
 	s := &c.root.shared
 	if c.alone() {

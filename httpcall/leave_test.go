@@ -64,7 +64,7 @@ func update(t *testing.T, b *loadbalance.Balancer, replicas ...*replica) {
 	for _, r := range replicas {
 		addresses = append(addresses, r.address())
 	}
-	if err := b.Update(loadbalance.Addresses(addresses...)...); err != nil {
+	if err := b.Update(loadbalance.Endpoints(addresses...)...); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -202,7 +202,7 @@ func TestPerEndpointIsAskedAgainForOneThatComesBack(t *testing.T) {
 			return closer{roundTripper(func(*http.Request) (*http.Response, error) { return respond(200), nil }), &closed}
 		}})
 		for i, endpoint := range []string{"a", "b", "a"} {
-			if err := b.Update(loadbalance.Addresses(endpoint)...); err != nil {
+			if err := b.Update(loadbalance.Endpoints(endpoint)...); err != nil {
 				t.Fatal(err)
 			}
 			if got := int(closed.Load()); got != i {

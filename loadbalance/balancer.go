@@ -30,7 +30,7 @@ type Config struct {
 	Endpoints []Endpoint
 
 	// Health says when endpoints are left alone.
-	Health Health
+	Health HealthConfig
 
 	// Wait is how long a call waits for the first endpoints, where there were
 	// none yet, if its context allows as much. 0 means 5 seconds.
@@ -70,7 +70,7 @@ func (c Config) Validate() error {
 // and its Wrap panics: make one with New or NewBalancer.
 type Balancer struct {
 	strategy Strategy
-	health   Health
+	health   HealthConfig
 	wait     time.Duration
 	maxStale time.Duration
 	onChange func(Change)
@@ -89,7 +89,7 @@ type Balancer struct {
 	judged   time.Duration // when failure rates were last compared
 	onLeave  []func(address string)
 	groups   []forgetter // the breakers beneath
-	lookup   Lookup
+	lookup   LookupStatus
 	follow   loop
 	monitor  loop
 	queue    []func()
@@ -108,7 +108,7 @@ func New(s Strategy, addresses ...string) *Balancer {
 	if len(addresses) == 0 {
 		panic("loadbalance: New needs at least one address, such as \"10.0.0.1:80\"; NewBalancer can wait for a resolver")
 	}
-	return NewBalancer(Config{Strategy: s, Endpoints: Addresses(addresses...)})
+	return NewBalancer(Config{Strategy: s, Endpoints: Endpoints(addresses...)})
 }
 
 // NewBalancer returns a balancer. It panics if cfg is not valid.

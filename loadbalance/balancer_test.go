@@ -82,8 +82,8 @@ func TestAttemptsGoToEachEndpointBeforeAnyTwice(t *testing.T) {
 	for _, st := range strategies {
 		b := loadbalance.NewBalancer(loadbalance.Config{
 			Strategy:  st,
-			Endpoints: loadbalance.Addresses("a", "b", "c"),
-			Health:    loadbalance.Health{Failures: loadbalance.Never, FailureRate: loadbalance.Never},
+			Endpoints: loadbalance.Endpoints("a", "b", "c"),
+			Health:    loadbalance.HealthConfig{ConsecutiveFailures: loadbalance.Never, FailureRate: loadbalance.Never},
 		})
 		policy := backstay.New(retry.New(retry.Config{MaxAttempts: 6, Backoff: retry.NoPause(), NoBudget: true}), b)
 		var tried []string

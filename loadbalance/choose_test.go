@@ -25,7 +25,7 @@ func TestAttemptsThatChooseTheSameEndpointChooseAgain(t *testing.T) {
 			looked.Wait()
 		}
 		return among[0]
-	}), loadbalance.Health{}, names...)
+	}), loadbalance.HealthConfig{}, names...)
 
 	var mu sync.Mutex
 	var tried []string

@@ -23,7 +23,7 @@ func inTurn() loadbalance.Strategy {
 // L-1
 func TestStrategyOfAUserTakesFiveLines(t *testing.T) {
 	var s service
-	b := balance(inTurn(), loadbalance.Health{}, "a", "b", "c")
+	b := balance(inTurn(), loadbalance.HealthConfig{}, "a", "b", "c")
 	call := s.under(b)
 	for range 300 {
 		if err := call(t.Context()); err != nil {
@@ -51,7 +51,7 @@ func TestCustomIsOfferedOnlyWhatCanBePicked(t *testing.T) {
 		}
 		offered = append(offered, addresses)
 		return among[0]
-	}), loadbalance.Health{}, "a", "b", "c")
+	}), loadbalance.HealthConfig{}, "a", "b", "c")
 	var s service
 	s.becomes("a", is(errDown))
 	call := s.under(b, group)
@@ -68,7 +68,7 @@ func TestCustomIsOfferedOnlyWhatCanBePicked(t *testing.T) {
 }
 
 func TestCustomThatPicksNothing(t *testing.T) {
-	b := balance(loadbalance.Custom("none", func(context.Context, *backstay.Call, []*loadbalance.Node) *loadbalance.Node { return nil }), loadbalance.Health{}, "a")
+	b := balance(loadbalance.Custom("none", func(context.Context, *backstay.Call, []*loadbalance.Node) *loadbalance.Node { return nil }), loadbalance.HealthConfig{}, "a")
 	var s service
 	err := s.under(b)(t.Context())
 	none, ok := errors.AsType[*loadbalance.NoEndpointError](err)
@@ -99,13 +99,13 @@ func TestCustomMayPickWhatItWasNotOffered(t *testing.T) {
 			kept = among[0]
 		}
 		return kept
-	}), loadbalance.Health{}, "a")
+	}), loadbalance.HealthConfig{}, "a")
 	var left []string
 	b.OnLeave(func(address string) { left = append(left, address) })
 	var s service
 	call := s.under(b)
 	_ = call(t.Context())
-	if err := b.Update(loadbalance.Addresses("b")...); err != nil {
+	if err := b.Update(loadbalance.Endpoints("b")...); err != nil {
 		t.Fatal(err)
 	}
 	_ = call(t.Context())

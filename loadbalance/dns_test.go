@@ -232,10 +232,10 @@ func TestBalancerFollowsDNS(t *testing.T) {
 			z.set(typeA, "orders.test.", step.records...)
 			pass(40 * time.Second)
 			if got := fmt.Sprint(b.Addresses()); got != step.want {
-				t.Errorf("step %d: Addresses() = %s, want %s", i, got, step.want)
+				t.Errorf("step %d: Endpoints() = %s, want %s", i, got, step.want)
 			}
-			if failed := b.Lookup().Err != nil; failed != (len(step.records) == 0) {
-				t.Errorf("step %d: Lookup().Err = %v with %d records", i, b.Lookup().Err, len(step.records))
+			if failed := b.LookupStatus().Err != nil; failed != (len(step.records) == 0) {
+				t.Errorf("step %d: LookupStatus().Err = %v with %d records", i, b.LookupStatus().Err, len(step.records))
 			}
 			if i < 2 && b.Nodes()[0] != first[0] {
 				t.Errorf("step %d: 10.0.0.1 is another node, want the same", i)
@@ -256,11 +256,11 @@ func TestLookupOfADNSServerThatHangs(t *testing.T) {
 		b := loadbalance.NewBalancer(loadbalance.Config{Wait: time.Minute})
 		began := time.Now()
 		follow(t, b, loadbalance.DNS{Host: "orders.test.", Port: 80, Resolver: silent})
-		for b.Lookup().Err == nil {
+		for b.LookupStatus().Err == nil {
 			pass(time.Second)
 		}
 		if took := time.Since(began); took < 5*time.Second || took > 17*time.Second {
-			t.Errorf("lookup failed after %v with %v, want 5s to 17s", took, b.Lookup().Err)
+			t.Errorf("lookup failed after %v with %v, want 5s to 17s", took, b.LookupStatus().Err)
 		}
 	})
 }

@@ -36,7 +36,7 @@
 // is ejected: left alone for some seconds, then tried with a single call. When
 // it has recovered, and when it is new, it begins slowly. With less than half of
 // the endpoints left, all are used again, for so many do not fail on their own.
-// [Health] has the limits, and [Balancer.Monitor] checks endpoints that have no
+// [HealthConfig] has the limits, and [Balancer.Monitor] checks endpoints that have no
 // calls.
 //
 // Health is what one client has seen: nothing is shared between processes.

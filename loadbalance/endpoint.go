@@ -51,8 +51,8 @@ func (r Role) String() string {
 // maxWeight is the largest weight: that of an SRV record.
 const maxWeight = 1<<16 - 1
 
-// Addresses returns endpoints of weight 1 with the given addresses.
-func Addresses(addresses ...string) []Endpoint {
+// Endpoints returns endpoints of weight 1 with the given addresses.
+func Endpoints(addresses ...string) []Endpoint {
 	endpoints := make([]Endpoint, len(addresses))
 	for i, a := range addresses {
 		endpoints[i].Address = a

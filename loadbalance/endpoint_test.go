@@ -29,12 +29,12 @@ func TestNames(t *testing.T) {
 }
 
 func TestAddressesHaveTheWeightOne(t *testing.T) {
-	got := loadbalance.Addresses("a", "b")
+	got := loadbalance.Endpoints("a", "b")
 	if len(got) != 2 || got[0].Address != "a" || got[1].Address != "b" || got[0].Weight != 0 {
-		t.Errorf("Addresses(a, b) = %+v, want a and b with the default weight", got)
+		t.Errorf("Endpoints(a, b) = %+v, want a and b with the default weight", got)
 	}
-	if got := loadbalance.Addresses(); len(got) != 0 {
-		t.Errorf("Addresses() = %+v, want none", got)
+	if got := loadbalance.Endpoints(); len(got) != 0 {
+		t.Errorf("Endpoints() = %+v, want none", got)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 func ExampleBalancer_Follow() {
 	balancer := loadbalance.NewBalancer(loadbalance.Config{})
 	registry := loadbalance.ResolverFunc(func(context.Context) ([]loadbalance.Endpoint, error) {
-		return loadbalance.Addresses("10.0.0.7:80"), nil
+		return loadbalance.Endpoints("10.0.0.7:80"), nil
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
@@ -45,7 +45,7 @@ func ExampleBalancer_Monitor() {
 		}
 	}
 	balancer := loadbalance.NewBalancer(loadbalance.Config{
-		Endpoints: loadbalance.Addresses("10.0.0.1:80", "10.0.0.2:80"),
+		Endpoints: loadbalance.Endpoints("10.0.0.1:80", "10.0.0.2:80"),
 		OnChange:  unhealthy,
 	})
 	err := balancer.Monitor(ctx, loadbalance.MonitorConfig{

@@ -29,7 +29,7 @@ func ExampleHash() {
 	}
 
 	// When an endpoint goes, only the keys that it had move.
-	_ = caches.Update(loadbalance.Addresses("10.0.0.1:80", "10.0.0.2:80")...)
+	_ = caches.Update(loadbalance.Endpoints("10.0.0.1:80", "10.0.0.2:80")...)
 	for _, user := range []string{"Ada", "Grace"} {
 		fmt.Println(getCart(context.Background(), user))
 	}

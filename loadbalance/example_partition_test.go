@@ -62,12 +62,12 @@ func ExampleScatter() {
 		}
 		return parts, nil
 	}
-	merge := func(parts []loadbalance.Part[[]string, string]) (string, error) {
+	merge := func(parts []loadbalance.Shard[[]string, string]) (string, error) {
 		var all []string
 		for _, p := range parts {
 			all = append(all, p.Resp)
 		}
-		return strings.Join(all, ", "), loadbalance.Errors(parts)
+		return strings.Join(all, ", "), loadbalance.JoinErrors(parts)
 	}
 	getAll := loadbalance.Scatter(get, split, merge)
 	fmt.Println(getAll(context.Background(), []string{"Zoe", "Bob", "Ann", "Tim"}))

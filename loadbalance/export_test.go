@@ -11,7 +11,7 @@ import (
 func NewInOrder(s Strategy, addresses ...string) *Balancer {
 	b := newBalancer(Config{Strategy: s})
 	b.seed = 0
-	b.mustUpdate(Addresses(addresses...))
+	b.mustUpdate(Endpoints(addresses...))
 	return b
 }
 

@@ -146,10 +146,10 @@ func TestFileIsWatched(t *testing.T) {
 			step.f()
 			<-time.After(1300 * time.Millisecond)
 			if got := fmt.Sprint(b.Addresses()); got != step.want {
-				t.Errorf("%s: Addresses() = %s, want %s", step.do, got, step.want)
+				t.Errorf("%s: Endpoints() = %s, want %s", step.do, got, step.want)
 			}
-			if err := b.Lookup().Err; (err == nil) != (step.err == "") || err != nil && !strings.Contains(err.Error(), step.err) {
-				t.Errorf("%s: Lookup().Err = %v, want %q", step.do, err, step.err)
+			if err := b.LookupStatus().Err; (err == nil) != (step.err == "") || err != nil && !strings.Contains(err.Error(), step.err) {
+				t.Errorf("%s: LookupStatus().Err = %v, want %q", step.do, err, step.err)
 			}
 		}
 	})

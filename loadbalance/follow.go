@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// A Lookup tells how the lookups of a Balancer go.
-type Lookup struct {
-	// Found is when endpoints were last found, or given by Update. It is zero
+// A LookupStatus tells how the lookups of a Balancer go.
+type LookupStatus struct {
+	// FoundAt is when endpoints were last found, or given by Update. It is zero
 	// if they never were.
-	Found time.Time
+	FoundAt time.Time
 
-	// Since is when lookups began to fail: the endpoints are those that were
+	// FailingSince is when lookups began to fail: the endpoints are those that were
 	// found before. It is zero if the last lookup found some.
-	Since time.Time
+	FailingSince time.Time
 
 	// Err is what the last lookup failed with, or nil.
 	Err error
 }
 
-// Lookup returns how the last lookup went.
-func (b *Balancer) Lookup() Lookup {
+// LookupStatus returns how the last lookup went.
+func (b *Balancer) LookupStatus() LookupStatus {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.lookup
@@ -56,7 +56,7 @@ var errNone = errors.New("loadbalance: the lookup found no endpoints")
 // Update would refuse, and without any unless r is Trusted. It is repeated
 // after 100 milliseconds to 30 seconds. Until the first succeeds, calls wait as
 // long as Config.Wait says. Later the last endpoints found stay for
-// Config.MaxStale. What went wrong is told by Lookup, and by the NoEndpointError
+// Config.MaxStale. What went wrong is told by LookupStatus, and by the NoEndpointError
 // of a call that has none.
 //
 // Follow blocks until ctx ends or the balancer is closed, and then returns nil:
@@ -143,18 +143,18 @@ func (b *Balancer) learn(endpoints []Endpoint, err error) time.Duration {
 	case b.closing:
 		return never
 	case err == nil:
-		b.lookup = Lookup{Found: now}
+		b.lookup = LookupStatus{FoundAt: now}
 		b.replace(endpoints)
 		return never
 	}
 	b.lookup.Err = err
-	if b.lookup.Since.IsZero() {
-		b.lookup.Since = now
+	if b.lookup.FailingSince.IsZero() {
+		b.lookup.FailingSince = now
 	}
 	if b.maxStale == Never || b.set.Load() == nil {
 		return never
 	}
-	left := b.maxStale - now.Sub(b.lookup.Since)
+	left := b.maxStale - now.Sub(b.lookup.FailingSince)
 	if left > 0 {
 		return left
 	}

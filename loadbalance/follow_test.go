@@ -48,7 +48,7 @@ func (r *resolver) times(from time.Time) (all []time.Duration) {
 
 func finds(addresses ...string) answer {
 	return func(context.Context) ([]loadbalance.Endpoint, error) {
-		return loadbalance.Addresses(addresses...), nil
+		return loadbalance.Endpoints(addresses...), nil
 	}
 }
 
@@ -240,7 +240,7 @@ func TestEjectionHasTheEndpointsLookedUpAtOnce(t *testing.T) {
 				t.Errorf("lookups at %v, want [0s %v]", got, row.want)
 			}
 			if got := fmt.Sprint(b.Addresses()); got != "[a b]" {
-				t.Errorf("Addresses() = %v, want [a b]", got)
+				t.Errorf("Endpoints() = %v, want [a b]", got)
 			}
 		})
 	}
@@ -291,22 +291,22 @@ func TestLastEndpointsFoundStayForATimeInWhichLookupsFail(t *testing.T) {
 			bubble(t, loadbalance.Config{MaxStale: 2 * time.Minute}, r, func(t *testing.T, b *loadbalance.Balancer) {
 				began, call := time.Now(), caller(b)
 				pass(time.Minute)
-				l := b.Lookup()
-				if !l.Found.Equal(began) || l.Since.Sub(began) < 30*time.Second || l.Err == nil || !strings.HasPrefix(l.Err.Error(), row.want) {
-					t.Errorf("Lookup() = %+v, want Found at %v, Since half a minute later and the error %s", l, began, row.want)
+				l := b.LookupStatus()
+				if !l.FoundAt.Equal(began) || l.FailingSince.Sub(began) < 30*time.Second || l.Err == nil || !strings.HasPrefix(l.Err.Error(), row.want) {
+					t.Errorf("LookupStatus() = %+v, want Found at %v, Since half a minute later and the error %s", l, began, row.want)
 				}
-				pass(time.Until(l.Since.Add(2*time.Minute - time.Millisecond)))
+				pass(time.Until(l.FailingSince.Add(2*time.Minute - time.Millisecond)))
 				if endpoint, err := call(t.Context()); endpoint != "a" || err != nil {
-					t.Errorf("call() after %v of failed lookups = %q, %v, want a", time.Since(l.Since), endpoint, err)
+					t.Errorf("call() after %v of failed lookups = %q, %v, want a", time.Since(l.FailingSince), endpoint, err)
 				}
 				pass(20 * time.Second) // the last chance may hang
 				_, err := call(t.Context())
 				var none *loadbalance.NoEndpointError
 				if !errors.As(err, &none) || none.Err == nil || !strings.HasPrefix(none.Err.Error(), row.want) {
-					t.Errorf("call() after %v of failed lookups = %v, want a NoEndpointError with %s", time.Since(l.Since), err, row.want)
+					t.Errorf("call() after %v of failed lookups = %v, want a NoEndpointError with %s", time.Since(l.FailingSince), err, row.want)
 				}
-				if again := b.Lookup(); again.Since != l.Since {
-					t.Errorf("Lookup().Since = %v, want %v as before", again.Since, l.Since)
+				if again := b.LookupStatus(); again.FailingSince != l.FailingSince {
+					t.Errorf("LookupStatus().FailingSince = %v, want %v as before", again.FailingSince, l.FailingSince)
 				}
 			})
 		})
@@ -336,8 +336,8 @@ func TestEndpointsComeBackAfterTheyWereTooOld(t *testing.T) {
 		if endpoint, err := caller(b)(t.Context()); endpoint != "b" || err != nil {
 			t.Errorf("call() = %q, %v, want b", endpoint, err)
 		}
-		if l := b.Lookup(); l.Err != nil || !l.Since.IsZero() {
-			t.Errorf("Lookup() = %+v, want no error", l)
+		if l := b.LookupStatus(); l.Err != nil || !l.FailingSince.IsZero() {
+			t.Errorf("LookupStatus() = %+v, want no error", l)
 		}
 	})
 }
@@ -348,8 +348,8 @@ func TestEmptyListOfATrustedSourceIsHonoured(t *testing.T) {
 		r := &resolver{script: []answer{finds("a"), finds()}}
 		bubble(t, loadbalance.Config{}, loadbalance.Trusted(r), func(t *testing.T, b *loadbalance.Balancer) {
 			pass(40 * time.Second)
-			if n, err := len(b.Nodes()), b.Lookup().Err; n != 0 || err != nil {
-				t.Errorf("%d endpoints and Lookup().Err = %v, want none and nil", n, err)
+			if n, err := len(b.Nodes()), b.LookupStatus().Err; n != 0 || err != nil {
+				t.Errorf("%d endpoints and LookupStatus().Err = %v, want none and nil", n, err)
 			}
 		})
 	})
@@ -401,8 +401,8 @@ func TestStaticIsLookedUpOnce(t *testing.T) {
 			_, _ = call(t.Context())
 		}
 		pass(time.Hour)
-		if l := b.Lookup(); !l.Found.Equal(began) {
-			t.Errorf("Lookup().Found = %v, want %v", l.Found, began)
+		if l := b.LookupStatus(); !l.FoundAt.Equal(began) {
+			t.Errorf("LookupStatus().Found = %v, want %v", l.FoundAt, began)
 		}
 		if e := b.Nodes()[0].Endpoint(); e.Address != "a" || e.Weight != 2 {
 			t.Errorf("Endpoint() = %+v, want a of weight 2", e)
@@ -430,7 +430,7 @@ func TestResolverThatIgnoresItsContextIsWaitedForByNobody(t *testing.T) {
 		release := make(chan struct{})
 		stuck := func(context.Context) ([]loadbalance.Endpoint, error) {
 			<-release
-			return loadbalance.Addresses("outdated"), nil
+			return loadbalance.Endpoints("outdated"), nil
 		}
 		r := &resolver{script: []answer{finds("a"), stuck, finds("b"), stuck}}
 		b := loadbalance.NewBalancer(loadbalance.Config{MaxStale: time.Minute})
@@ -439,13 +439,13 @@ func TestResolverThatIgnoresItsContextIsWaitedForByNobody(t *testing.T) {
 		if n := len(r.times(time.Now())); n != 2 {
 			t.Errorf("%d lookups while one hangs, want it and the first", n)
 		}
-		if l := b.Lookup(); len(b.Nodes()) != 0 || l.Err == nil || l.Err.Error() != "loadbalance: Resolve has not returned though its context has ended" {
-			t.Errorf("%d endpoints and Lookup().Err = %v, want none and that Resolve has not returned", len(b.Nodes()), l.Err)
+		if l := b.LookupStatus(); len(b.Nodes()) != 0 || l.Err == nil || l.Err.Error() != "loadbalance: Resolve has not returned though its context has ended" {
+			t.Errorf("%d endpoints and LookupStatus().Err = %v, want none and that Resolve has not returned", len(b.Nodes()), l.Err)
 		}
 		release <- struct{}{}
 		pass(31 * time.Second)
 		if got := fmt.Sprint(b.Addresses()); got != "[b]" {
-			t.Errorf("Addresses() = %s, want [b] and not what came too late", got)
+			t.Errorf("Endpoints() = %s, want [b] and not what came too late", got)
 		}
 		pass(time.Minute)
 		began := time.Now()
@@ -460,7 +460,7 @@ func TestResolverThatIgnoresItsContextIsWaitedForByNobody(t *testing.T) {
 func TestOneFollowAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := loadbalance.NewBalancer(loadbalance.Config{})
-		stop := follow(t, b, loadbalance.Static(loadbalance.Addresses("a")...))
+		stop := follow(t, b, loadbalance.Static(loadbalance.Endpoints("a")...))
 		pass(time.Second)
 		want := "loadbalance: a Follow of this balancer is under way; end its context first, or use another balancer"
 		if err := b.Follow(t.Context(), loadbalance.Static()); err == nil || err.Error() != want {
@@ -468,12 +468,12 @@ func TestOneFollowAtATime(t *testing.T) {
 		}
 		stop()
 		if got := fmt.Sprint(b.Addresses()); got != "[a]" {
-			t.Errorf("Addresses() after Follow = %s, want [a] still", got)
+			t.Errorf("Endpoints() after Follow = %s, want [a] still", got)
 		}
-		follow(t, b, loadbalance.Static(loadbalance.Addresses("b")...))
+		follow(t, b, loadbalance.Static(loadbalance.Endpoints("b")...))
 		pass(time.Second)
 		if got := fmt.Sprint(b.Addresses()); got != "[b]" {
-			t.Errorf("Addresses() = %s, want [b]", got)
+			t.Errorf("Endpoints() = %s, want [b]", got)
 		}
 	})
 }
@@ -510,7 +510,7 @@ func TestFollowRefusesWhatCannotWork(t *testing.T) {
 	}{
 		{nil, `loadbalance: Follow needs a Resolver, such as DNS{Host: "orders.internal", Port: 80}`},
 		{loadbalance.Trusted(nil), `loadbalance: Follow needs a Resolver, such as DNS{Host: "orders.internal", Port: 80}`},
-		{loadbalance.Static(loadbalance.Addresses("a", "a")...), `loadbalance: the endpoint "a" is given twice; give it once, with a Weight if it shall have more calls`},
+		{loadbalance.Static(loadbalance.Endpoints("a", "a")...), `loadbalance: the endpoint "a" is given twice; give it once, with a Weight if it shall have more calls`},
 		{loadbalance.DNS{Port: 80}, `loadbalance: DNS needs a Host, such as "orders.internal"`},
 		{loadbalance.DNS{Host: "a"}, `loadbalance: the Port of a is 0; give 1 to 65535`},
 		{loadbalance.DNS{Host: "a", Port: 80, Network: "tcp"}, `loadbalance: the Network of a is "tcp"; give "ip", "ip4" or "ip6"`},
@@ -526,8 +526,8 @@ func TestFollowRefusesWhatCannotWork(t *testing.T) {
 		if err := b.Follow(t.Context(), row.resolver); err == nil || err.Error() != row.want {
 			t.Errorf("Follow(%#v) = %v, want %s", row.resolver, err, row.want)
 		}
-		if err := b.Lookup().Err; err == nil || err.Error() != row.want {
-			t.Errorf("Lookup().Err after Follow(%#v) = %v, want the same error", row.resolver, err)
+		if err := b.LookupStatus().Err; err == nil || err.Error() != row.want {
+			t.Errorf("LookupStatus().Err after Follow(%#v) = %v, want the same error", row.resolver, err)
 		}
 	}
 	if err := (loadbalance.Config{MaxStale: -2}).Validate(); err == nil || err.Error() != "loadbalance: MaxStale is -2ns; give a positive duration, 0 for 10m, or Never" {
@@ -571,12 +571,12 @@ func TestFollowUpdateAndMonitorWhileCallsAreMade(t *testing.T) {
 		all.Go(func() {
 			for ctx.Err() == nil {
 				_, _ = call(ctx)
-				_ = b.Lookup()
+				_ = b.LookupStatus()
 			}
 		})
 	}
 	for ctx.Err() == nil {
-		_ = b.Update(loadbalance.Addresses("a", "b")...)
+		_ = b.Update(loadbalance.Endpoints("a", "b")...)
 	}
 	all.Wait()
 	for _, n := range b.Nodes() {
@@ -595,5 +595,5 @@ func (h *hasty) Resolve(context.Context) ([]loadbalance.Endpoint, error) {
 	if h.n%3 == 0 {
 		return nil, errDNS
 	}
-	return loadbalance.Addresses([]string{"a", "b", "c", "d"}[:1+h.n%4]...), nil
+	return loadbalance.Endpoints([]string{"a", "b", "c", "d"}[:1+h.n%4]...), nil
 }

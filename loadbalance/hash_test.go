@@ -138,7 +138,7 @@ var (
 	byRequest = loadbalance.HashConfig{Key: request}
 	bounded   = loadbalance.HashConfig{Key: request, Bound: 1.25}
 	strict    = loadbalance.HashConfig{Key: request, Strict: true}
-	fearless  = loadbalance.Health{Failures: loadbalance.Never, FailureRate: loadbalance.Never}
+	fearless  = loadbalance.HealthConfig{ConsecutiveFailures: loadbalance.Never, FailureRate: loadbalance.Never}
 )
 
 // What these change to is where every program looks for its keys.
@@ -153,7 +153,7 @@ func TestOwnersAreTheSameInEveryProcess(t *testing.T) {
 	for _, h := range hashes {
 		one := newFleet(nil, loadbalance.New(h.of(byRequest), "a:80", "b:80", "c:80", "d:80"))
 		other := newFleet(nil, loadbalance.New(h.of(bounded), "d:80", "b:80", "gone:80"))
-		if err := other.Update(loadbalance.Addresses("c:80", "a:80", "d:80", "b:80")...); err != nil {
+		if err := other.Update(loadbalance.Endpoints("c:80", "a:80", "d:80", "b:80")...); err != nil {
 			t.Fatal(err)
 		}
 		var got strings.Builder
@@ -212,7 +212,7 @@ func TestEndpointThatComesOrGoesMovesItsOwnKeysOnly(t *testing.T) {
 
 func (f *fleet) become(t *testing.T, addresses []string) {
 	t.Helper()
-	if err := f.Update(loadbalance.Addresses(addresses...)...); err != nil {
+	if err := f.Update(loadbalance.Endpoints(addresses...)...); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -519,7 +519,7 @@ func TestKeysAreHomeWhileTooFewAreWell(t *testing.T) {
 	for _, h := range hashes {
 		synctest.Test(t, func(t *testing.T) {
 			all, keys := hosts(4), users(400)
-			f := newFleet(nil, balance(h.of(byRequest), loadbalance.Health{MaxShare: 1, Ejection: time.Hour}, all...))
+			f := newFleet(nil, balance(h.of(byRequest), loadbalance.HealthConfig{MaxEjected: 1, BaseEjection: time.Hour}, all...))
 			home := f.where(keys)
 			for _, a := range all[:3] {
 				f.fails(t, a, keys)
@@ -634,7 +634,7 @@ func TestHashAllocatesNothing(t *testing.T) {
 		for _, cfg := range []loadbalance.HashConfig{byRequest, bounded, strict} {
 			cfg.Key = theKey // a string from the request would be an allocation
 			for _, n := range []int{3, 100} {
-				if got := allocates(h.of(cfg), loadbalance.Addresses(hosts(n)...)); got != 0 {
+				if got := allocates(h.of(cfg), loadbalance.Endpoints(hosts(n)...)); got != 0 {
 					t.Errorf("a call by %v over %d allocates %v times, want 0", h.of(cfg), n, got)
 				}
 			}

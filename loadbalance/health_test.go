@@ -23,11 +23,11 @@ import (
 const never = loadbalance.Never
 
 // rated has no limit but that of the failure rate.
-var rated = loadbalance.Health{Failures: never}
+var rated = loadbalance.HealthConfig{ConsecutiveFailures: never}
 
 // in runs f in a bubble with a service behind a balancer, which is closed in the
 // end: a timer that was left would keep the bubble from ending.
-func in(t *testing.T, st loadbalance.Strategy, h loadbalance.Health, addresses []string, f func(t *testing.T, b *loadbalance.Balancer, s *service)) {
+func in(t *testing.T, st loadbalance.Strategy, h loadbalance.HealthConfig, addresses []string, f func(t *testing.T, b *loadbalance.Balancer, s *service)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		t.Helper()
@@ -97,7 +97,7 @@ func TestFailuresInARowEject(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			for _, st := range strategies {
-				in(t, st, loadbalance.Health{FailureRate: never}, []string{"a"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
+				in(t, st, loadbalance.HealthConfig{FailureRate: never}, []string{"a"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
 					s.becomes("a", row.act)
 					call := s.under(b, timeout.Attempt(time.Second))
 					repeat(t.Context(), 4, call)
@@ -126,7 +126,7 @@ func hangs5(ctx context.Context) error {
 
 // L-18
 func TestASuccessBreaksTheRow(t *testing.T) {
-	in(t, loadbalance.RoundRobin(), loadbalance.Health{FailureRate: never}, []string{"a"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
+	in(t, loadbalance.RoundRobin(), loadbalance.HealthConfig{FailureRate: never}, []string{"a"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
 		call := s.under(b)
 		for range 10 {
 			s.becomes("a", is(errDown))
@@ -145,7 +145,7 @@ func TestASuccessBreaksTheRow(t *testing.T) {
 
 // L-18
 func TestHealthLimitsCanBeSwitchedOff(t *testing.T) {
-	in(t, loadbalance.RoundRobin(), loadbalance.Health{Failures: never, FailureRate: never}, []string{"a", "b", "c"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
+	in(t, loadbalance.RoundRobin(), loadbalance.HealthConfig{ConsecutiveFailures: never, FailureRate: never}, []string{"a", "b", "c"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
 		s.becomes("a", is(errDown))
 		repeat(t.Context(), 300, s.under(b))
 		if got := state(b, "a"); got != loadbalance.Available {
@@ -249,7 +249,7 @@ func TestAShareAtMostIsEjectedButOneAlwaysMayBe(t *testing.T) {
 		{1, 0, 1}, {2, 0, 1}, {3, 0, 1}, {4, 0, 2}, {10, 0, 5},
 		{3, 0.01, 1}, {10, 0.1, 1}, {10, 0.29, 2}, {10, 1, 10}, {2, 1, 2},
 	} {
-		h := loadbalance.Health{MaxShare: row.share, PanicBelow: never}
+		h := loadbalance.HealthConfig{MaxEjected: row.share, PanicThreshold: never}
 		in(t, loadbalance.RoundRobin(), h, addressesOf(row.n), func(t *testing.T, b *loadbalance.Balancer, s *service) {
 			for _, address := range b.Addresses() {
 				s.becomes(address, is(errDown))
@@ -274,7 +274,7 @@ func addressesOf(n int) (all []string) {
 //
 // L-18
 func TestTheShareHoldsWhileEndpointsAreProbed(t *testing.T) {
-	in(t, loadbalance.RoundRobin(), loadbalance.Health{}, addressesOf(4), func(t *testing.T, b *loadbalance.Balancer, s *service) {
+	in(t, loadbalance.RoundRobin(), loadbalance.HealthConfig{}, addressesOf(4), func(t *testing.T, b *loadbalance.Balancer, s *service) {
 		for _, address := range b.Addresses() {
 			s.becomes(address, is(errDown))
 		}
@@ -293,7 +293,7 @@ func TestTheShareHoldsWhileEndpointsAreProbed(t *testing.T) {
 func TestASingleCallProbes(t *testing.T) {
 	for _, st := range strategies {
 		t.Run(st.String(), func(t *testing.T) {
-			in(t, st, loadbalance.Health{}, []string{"a", "b", "c"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
+			in(t, st, loadbalance.HealthConfig{}, []string{"a", "b", "c"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
 				sicken(t, b, "a")
 				call := s.under(b)
 				pass(5 * time.Second)
@@ -360,7 +360,7 @@ func TestAProbeThatFindsNothingOutIsRepeated(t *testing.T) {
 		}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			in(t, loadbalance.RoundRobin(), loadbalance.Health{}, []string{"a", "b", "c"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
+			in(t, loadbalance.RoundRobin(), loadbalance.HealthConfig{}, []string{"a", "b", "c"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
 				sicken(t, b, "a")
 				pass(5 * time.Second)
 				s.becomes("a", row.act)
@@ -397,7 +397,7 @@ type dropped struct{}
 
 // L-18
 func TestEjectionGrowsIsCappedAndDecays(t *testing.T) {
-	in(t, loadbalance.RoundRobin(), loadbalance.Health{SlowStart: never}, []string{"a", "b", "c"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
+	in(t, loadbalance.RoundRobin(), loadbalance.HealthConfig{SlowStart: never}, []string{"a", "b", "c"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
 		call := s.under(b)
 		// lasts ejects a, by one failure if it is probed, and returns how long
 		// that lasts.
@@ -450,7 +450,7 @@ func TestEjectionGrowsIsCappedAndDecays(t *testing.T) {
 func TestEjectionsAreNotInStep(t *testing.T) {
 	lengths := map[time.Duration]bool{}
 	for range 16 { // of which all are alike once in 625000000^15
-		in(t, loadbalance.RoundRobin(), loadbalance.Health{}, []string{"a", "b", "c"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
+		in(t, loadbalance.RoundRobin(), loadbalance.HealthConfig{}, []string{"a", "b", "c"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
 			sicken(t, b, "a")
 			began := time.Now()
 			for state(b, "a") == loadbalance.Ejected {
@@ -479,7 +479,7 @@ func TestOneWhoGivesUpSaysNothing(t *testing.T) {
 		{"answer of its own after the deadline", func(ctx context.Context) error { <-ctx.Done(); return errDown }, 100 * time.Millisecond, 0, 4},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			in(t, loadbalance.RoundRobin(), loadbalance.Health{}, []string{"a", "b"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
+			in(t, loadbalance.RoundRobin(), loadbalance.HealthConfig{}, []string{"a", "b"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
 				s.becomes("a", row.act)
 				call := s.under(b)
 				for s.had("a") < 4 {
@@ -505,7 +505,7 @@ func forever(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 
 // L-18, L-9
 func TestCallsThatWereNotSentSayNothing(t *testing.T) {
-	in(t, loadbalance.RoundRobin(), loadbalance.Health{}, []string{"a", "b"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
+	in(t, loadbalance.RoundRobin(), loadbalance.HealthConfig{}, []string{"a", "b"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
 		call := s.under(b, drop)
 		repeat(context.WithValue(t.Context(), dropped{}, true), 100, call)
 		for _, n := range b.Nodes() {
@@ -521,7 +521,7 @@ func TestCallsThatWereNotSentSayNothing(t *testing.T) {
 //
 // L-18
 func TestFailuresFromBeforeDoNotEjectWhatHasComeBack(t *testing.T) {
-	in(t, loadbalance.RoundRobin(), loadbalance.Health{FailureRate: never}, []string{"a", "b", "c"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
+	in(t, loadbalance.RoundRobin(), loadbalance.HealthConfig{FailureRate: never}, []string{"a", "b", "c"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
 		call := s.under(b, timeout.Attempt(8*time.Second))
 		s.becomes("a", forever)
 		var all sync.WaitGroup
@@ -564,7 +564,7 @@ func TestSlowerEjectsWhatIsFarAboveItsPeers(t *testing.T) {
 		{"most of them", map[string]act{"a": slow(100 * time.Millisecond), "b": slow(100 * time.Millisecond), "c": slow(100 * time.Millisecond)}, 5, 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			in(t, loadbalance.RoundRobin(), loadbalance.Health{Slower: row.slower, Ejection: time.Minute, MaxEjection: time.Minute}, []string{"a", "b", "c", "d"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
+			in(t, loadbalance.RoundRobin(), loadbalance.HealthConfig{LatencyFactor: row.slower, BaseEjection: time.Minute, MaxEjection: time.Minute}, []string{"a", "b", "c", "d"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
 				for _, address := range b.Addresses() {
 					s.becomes(address, slow(10*time.Millisecond))
 				}
@@ -584,7 +584,7 @@ func TestSlowerEjectsWhatIsFarAboveItsPeers(t *testing.T) {
 func TestAllAreUsedWhenLessThanHalfAreWell(t *testing.T) {
 	for _, st := range strategies {
 		t.Run(st.String(), func(t *testing.T) {
-			in(t, st, loadbalance.Health{MaxShare: 1, Ejection: time.Hour, MaxEjection: time.Hour}, addressesOf(4), func(t *testing.T, b *loadbalance.Balancer, s *service) {
+			in(t, st, loadbalance.HealthConfig{MaxEjected: 1, BaseEjection: time.Hour, MaxEjection: time.Hour}, addressesOf(4), func(t *testing.T, b *loadbalance.Balancer, s *service) {
 				used := func() (n int) {
 					s.count()
 					for _, address := range b.Addresses() {
@@ -613,7 +613,7 @@ func TestAllAreUsedWhenLessThanHalfAreWell(t *testing.T) {
 // H-48
 func TestPanicThresholdCanBeSwitchedOff(t *testing.T) {
 	for _, st := range strategies {
-		in(t, st, loadbalance.Health{PanicBelow: never}, []string{"a"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
+		in(t, st, loadbalance.HealthConfig{PanicThreshold: never}, []string{"a"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
 			sicken(t, b, "a")
 			err := s.under(b)(t.Context())
 			if _, ok := errors.AsType[*loadbalance.NoEndpointError](err); !ok {
@@ -628,7 +628,7 @@ func TestPanicThresholdCanBeSwitchedOff(t *testing.T) {
 //
 // L-19
 func TestPanicDoesNotChangeTheStates(t *testing.T) {
-	in(t, loadbalance.RoundRobin(), loadbalance.Health{MaxShare: 1, PanicBelow: 1}, []string{"a", "b"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
+	in(t, loadbalance.RoundRobin(), loadbalance.HealthConfig{MaxEjected: 1, PanicThreshold: 1}, []string{"a", "b"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
 		sicken(t, b, "a")
 		call := s.under(b)
 		for _, a := range []act{nil, is(errDown)} {
@@ -656,7 +656,7 @@ func TestSlowStartOfNewAndRecoveredEndpoints(t *testing.T) {
 	for _, st := range []loadbalance.Strategy{loadbalance.RoundRobin(), loadbalance.Random(), loadbalance.Weighted(), loadbalance.LeastConnections(), loadbalance.LeastConnectionsOfAll(), loadbalance.PeakEWMA()} {
 		for _, begins := range []string{"new", "recovered"} {
 			t.Run(fmt.Sprint(st, "/", begins), func(t *testing.T) {
-				in(t, st, loadbalance.Health{}, addressesOf(4), func(t *testing.T, b *loadbalance.Balancer, s *service) {
+				in(t, st, loadbalance.HealthConfig{}, addressesOf(4), func(t *testing.T, b *loadbalance.Balancer, s *service) {
 					for _, address := range addressesOf(5) {
 						s.becomes(address, func(context.Context) error { <-time.After(10 * time.Millisecond); return nil })
 					}
@@ -683,7 +683,7 @@ func TestSlowStartOfNewAndRecoveredEndpoints(t *testing.T) {
 					load(2 * time.Second)
 					address := addressesOf(5)[4]
 					if begins == "new" {
-						if err := b.Update(loadbalance.Addresses(addressesOf(5)...)...); err != nil {
+						if err := b.Update(loadbalance.Endpoints(addressesOf(5)...)...); err != nil {
 							t.Fatal(err)
 						}
 					} else {
@@ -727,11 +727,11 @@ func mean(all []float64) (m float64) {
 //
 // L-20
 func TestFirstEndpointsBeginAtOnce(t *testing.T) {
-	in(t, loadbalance.RoundRobin(), loadbalance.Health{}, eight, func(t *testing.T, b *loadbalance.Balancer, s *service) {
+	in(t, loadbalance.RoundRobin(), loadbalance.HealthConfig{}, eight, func(t *testing.T, b *loadbalance.Balancer, s *service) {
 		if got := countIn(b, loadbalance.Available); got != len(eight) {
 			t.Errorf("%d of %d first endpoints are available, want all", got, len(eight))
 		}
-		if err := errors.Join(b.Update(), b.Update(loadbalance.Addresses(eight[:3]...)...)); err != nil {
+		if err := errors.Join(b.Update(), b.Update(loadbalance.Endpoints(eight[:3]...)...)); err != nil {
 			t.Fatal(err)
 		}
 		if got := countIn(b, loadbalance.Available); got != 3 {
@@ -742,8 +742,8 @@ func TestFirstEndpointsBeginAtOnce(t *testing.T) {
 
 // L-20
 func TestSlowStartCanBeSwitchedOff(t *testing.T) {
-	in(t, loadbalance.RoundRobin(), loadbalance.Health{SlowStart: never}, []string{"a"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
-		if err := b.Update(loadbalance.Addresses("a", "b")...); err != nil {
+	in(t, loadbalance.RoundRobin(), loadbalance.HealthConfig{SlowStart: never}, []string{"a"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
+		if err := b.Update(loadbalance.Endpoints("a", "b")...); err != nil {
 			t.Fatal(err)
 		}
 		if got := state(b, "b"); got != loadbalance.Available {
@@ -759,7 +759,7 @@ func TestSlowStartCanBeSwitchedOff(t *testing.T) {
 func TestAHealedEndpointIsBackAtItsShareWithoutErrors(t *testing.T) {
 	for _, st := range []loadbalance.Strategy{loadbalance.RoundRobin(), loadbalance.Random(), loadbalance.Weighted(), loadbalance.LeastConnections(), loadbalance.PeakEWMA()} {
 		t.Run(st.String(), func(t *testing.T) {
-			in(t, st, loadbalance.Health{}, addressesOf(5), func(t *testing.T, b *loadbalance.Balancer, s *service) {
+			in(t, st, loadbalance.HealthConfig{}, addressesOf(5), func(t *testing.T, b *loadbalance.Balancer, s *service) {
 				for _, address := range addressesOf(5) {
 					s.becomes(address, func(context.Context) error { <-time.After(10 * time.Millisecond); return nil })
 				}
@@ -800,23 +800,23 @@ func TestAHealedEndpointIsBackAtItsShareWithoutErrors(t *testing.T) {
 
 func TestHealthValidate(t *testing.T) {
 	for _, row := range []struct {
-		health loadbalance.Health
+		health loadbalance.HealthConfig
 		want   string
 	}{
-		{loadbalance.Health{}, ""},
-		{loadbalance.Health{Failures: never, FailureRate: never, PanicBelow: never, SlowStart: never, Slower: 3, MaxShare: 1}, ""},
-		{loadbalance.Health{MaxEjection: time.Minute}, ""},
-		{loadbalance.Health{Failures: -2}, "loadbalance: Failures is -2; give a count, 0 for 5, or Never"},
-		{loadbalance.Health{FailureRate: 2}, "loadbalance: FailureRate is 2; give a share from 0 to 1, 0 for 0.3, or Never"},
-		{loadbalance.Health{FailureRate: math.NaN()}, "loadbalance: FailureRate is NaN; give a share from 0 to 1, 0 for 0.3, or Never"},
-		{loadbalance.Health{Slower: 1}, "loadbalance: Slower is 1; give a factor above 1, or 0 to eject none for being slow"},
-		{loadbalance.Health{Ejection: -1}, "loadbalance: Ejection is -1ns; give a positive duration, or 0 for 5s"},
-		{loadbalance.Health{MaxEjection: -1}, "loadbalance: MaxEjection is -1ns; give at least the Ejection of 5s, or 0 for 15s"},
-		{loadbalance.Health{MaxEjection: time.Second}, "loadbalance: MaxEjection is 1s; give at least the Ejection of 5s, or 0 for 15s"},
-		{loadbalance.Health{Ejection: time.Minute, MaxEjection: time.Second}, "loadbalance: MaxEjection is 1s; give at least the Ejection of 1m0s, or 0 for 15s"},
-		{loadbalance.Health{MaxShare: -0.1}, "loadbalance: MaxShare is -0.1; give a share from 0 to 1, or 0 for 0.5"},
-		{loadbalance.Health{PanicBelow: 1.5}, "loadbalance: PanicBelow is 1.5; give a share from 0 to 1, 0 for 0.5, or Never"},
-		{loadbalance.Health{SlowStart: -2}, "loadbalance: SlowStart is -2ns; give a positive duration, 0 for 5s, or Never"},
+		{loadbalance.HealthConfig{}, ""},
+		{loadbalance.HealthConfig{ConsecutiveFailures: never, FailureRate: never, PanicThreshold: never, SlowStart: never, LatencyFactor: 3, MaxEjected: 1}, ""},
+		{loadbalance.HealthConfig{MaxEjection: time.Minute}, ""},
+		{loadbalance.HealthConfig{ConsecutiveFailures: -2}, "loadbalance: ConsecutiveFailures is -2; give a count, 0 for 5, or Never"},
+		{loadbalance.HealthConfig{FailureRate: 2}, "loadbalance: FailureRate is 2; give a share from 0 to 1, 0 for 0.3, or Never"},
+		{loadbalance.HealthConfig{FailureRate: math.NaN()}, "loadbalance: FailureRate is NaN; give a share from 0 to 1, 0 for 0.3, or Never"},
+		{loadbalance.HealthConfig{LatencyFactor: 1}, "loadbalance: LatencyFactor is 1; give a factor above 1, or 0 to eject none for being slow"},
+		{loadbalance.HealthConfig{BaseEjection: -1}, "loadbalance: BaseEjection is -1ns; give a positive duration, or 0 for 5s"},
+		{loadbalance.HealthConfig{MaxEjection: -1}, "loadbalance: MaxEjection is -1ns; give at least the BaseEjection of 5s, or 0 for 15s"},
+		{loadbalance.HealthConfig{MaxEjection: time.Second}, "loadbalance: MaxEjection is 1s; give at least the BaseEjection of 5s, or 0 for 15s"},
+		{loadbalance.HealthConfig{BaseEjection: time.Minute, MaxEjection: time.Second}, "loadbalance: MaxEjection is 1s; give at least the BaseEjection of 1m0s, or 0 for 15s"},
+		{loadbalance.HealthConfig{MaxEjected: -0.1}, "loadbalance: MaxEjected is -0.1; give a share from 0 to 1, or 0 for 0.5"},
+		{loadbalance.HealthConfig{PanicThreshold: 1.5}, "loadbalance: PanicThreshold is 1.5; give a share from 0 to 1, 0 for 0.5, or Never"},
+		{loadbalance.HealthConfig{SlowStart: -2}, "loadbalance: SlowStart is -2ns; give a positive duration, 0 for 5s, or Never"},
 	} {
 		got := ""
 		if err := (loadbalance.Config{Health: row.health}).Validate(); err != nil {

@@ -25,7 +25,7 @@ import (
 func TestInFlightCountsOpenBodiesAfterAStormOverHTTP(t *testing.T) {
 	leak.Check(t)
 	balancer := loadbalance.NewBalancer(loadbalance.Config{
-		Endpoints: loadbalance.Addresses(serve(t, whatever), serve(t, whatever), serve(t, whatever)),
+		Endpoints: loadbalance.Endpoints(serve(t, whatever), serve(t, whatever), serve(t, whatever)),
 	})
 	client := &http.Client{Transport: httpcall.NewTransport(backstay.New(
 		timeout.Call(time.Minute),

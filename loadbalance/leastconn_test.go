@@ -50,7 +50,7 @@ func TestLeastConnectionsOfAllFillsEvenly(t *testing.T) {
 //
 // L-1, L-4
 func TestLeastConnectionsComparesTwoDistinctOnes(t *testing.T) {
-	b := balance(loadbalance.LeastConnections(), loadbalance.Health{}, "a", "b")
+	b := balance(loadbalance.LeastConnections(), loadbalance.HealthConfig{}, "a", "b")
 	for i := range 100 {
 		load := held(t, b, 2)
 		if load["a"] != i+1 || load["b"] != i+1 {
@@ -64,7 +64,7 @@ func TestLeastConnectionsComparesTwoDistinctOnes(t *testing.T) {
 //
 // L-1
 func TestLeastConnectionsFillsNearlyEvenly(t *testing.T) {
-	b := balance(loadbalance.LeastConnections(), loadbalance.Health{}, addressesOf(100)...)
+	b := balance(loadbalance.LeastConnections(), loadbalance.HealthConfig{}, addressesOf(100)...)
 	for address, n := range held(t, b, 5000) {
 		if n < 40 || n > 56 {
 			t.Errorf("%s has %d of 5000 calls, want 50, some less or a few more", address, n)
@@ -75,7 +75,7 @@ func TestLeastConnectionsFillsNearlyEvenly(t *testing.T) {
 // L-4
 func TestTiesBeginAnywhere(t *testing.T) {
 	for _, st := range []loadbalance.Strategy{loadbalance.LeastConnections(), loadbalance.LeastConnectionsOfAll(), loadbalance.Random()} {
-		b := balance(st, loadbalance.Health{}, eight...)
+		b := balance(st, loadbalance.HealthConfig{}, eight...)
 		const calls = 8000
 		got := shares(t, b, calls)
 		for _, address := range eight {

@@ -53,7 +53,7 @@ func look(s site, nodes []*Node) *view {
 	if s.peers != nil {
 		well, of = countPicked(s.peers), len(s.peers)
 	}
-	if float64(well) < s.balancer.health.PanicBelow*float64(of) {
+	if float64(well) < s.balancer.health.PanicThreshold*float64(of) {
 		v.live, v.panic = nodes, true
 	}
 	return v

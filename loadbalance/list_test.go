@@ -17,7 +17,7 @@ func TestPickAllocatesNothing(t *testing.T) {
 	}
 	ejected := func(t *testing.T, b *loadbalance.Balancer, _ *breaker.Group) { sicken(t, b, b.Addresses()[0]) }
 	warming := func(t *testing.T, b *loadbalance.Balancer, _ *breaker.Group) {
-		if err := b.Update(loadbalance.Addresses(append(b.Addresses(), "new")...)...); err != nil {
+		if err := b.Update(loadbalance.Endpoints(append(b.Addresses(), "new")...)...); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -34,7 +34,7 @@ func TestPickAllocatesNothing(t *testing.T) {
 			"one new":                {false, warming},
 			"one whose breaker open": {true, open},
 		} {
-			b := balance(st, loadbalance.Health{}, addressesOf(10)...)
+			b := balance(st, loadbalance.HealthConfig{}, addressesOf(10)...)
 			group := breaker.NewGroup(breaker.Config{}, breaker.ByEndpoint)
 			policy := backstay.New(b)
 			if row.with {
@@ -65,7 +65,7 @@ func TestPickAmongWhatIsLeftAllocatesNothing(t *testing.T) {
 		t.Skip("counts allocations")
 	}
 	for _, st := range strategies {
-		b := balance(st, loadbalance.Health{}, addressesOf(10)...)
+		b := balance(st, loadbalance.HealthConfig{}, addressesOf(10)...)
 		first := b.Addresses()[0]
 		tries := backstay.MiddlewareFunc(func(next backstay.Func) backstay.Func {
 			return func(ctx context.Context, call *backstay.Call) error {

@@ -14,10 +14,10 @@ type LocalityConfig struct {
 	// the same are nearest, then those that have its first parts in common.
 	Local string
 
-	// Reserve is how many times its usual load a locality can bear: with the
+	// Overprovisioning is how many times its usual load a locality can bear: with the
 	// 1.4 that 0 means, calls go elsewhere when less than 71 % of the near
 	// endpoints are well, as many as those cannot bear.
-	Reserve float64
+	Overprovisioning float64
 
 	// Spill sends a call elsewhere where the endpoint picked has so many calls
 	// in flight for each unit of its weight, and one farther away has fewer.
@@ -30,8 +30,8 @@ func (c LocalityConfig) Validate() error {
 	switch {
 	case c.Local == "":
 		return fmt.Errorf("loadbalance: Local is empty; give the client's own locality, such as \"europe-west1/b\"")
-	case c.Reserve != 0 && !(c.Reserve >= 1):
-		return fmt.Errorf("loadbalance: Reserve is %v; give a factor of at least 1, or 0 for 1.4", c.Reserve)
+	case c.Overprovisioning != 0 && !(c.Overprovisioning >= 1):
+		return fmt.Errorf("loadbalance: Overprovisioning is %v; give a factor of at least 1, or 0 for 1.4", c.Overprovisioning)
 	case c.Spill < 0:
 		return fmt.Errorf("loadbalance: Spill is %d; give a number of calls in flight, or 0 for none", c.Spill)
 	}
@@ -50,7 +50,7 @@ func Locality(cfg LocalityConfig, s Strategy) Strategy {
 		panic(err.Error())
 	}
 	s.check("Locality")
-	cfg.Reserve = cmp.Or(cfg.Reserve, 1.4)
+	cfg.Overprovisioning = cmp.Or(cfg.Overprovisioning, 1.4)
 	return Strategy{name: s.name + " near " + cfg.Local, make: func(at site, nodes []*Node) picker {
 		before, _ := at.before.(*nearness)
 		if at.peers == nil {
@@ -142,7 +142,7 @@ func (r *nearness) share() {
 	sum := 0.0
 	for i, t := range r.tiers {
 		well := wellShare(t.nodes)
-		sum += min(r.cfg.Reserve*well, 1-sum)
+		sum += min(r.cfg.Overprovisioning*well, 1-sum)
 		v.shares[i] = sum
 		if well == 0 && slices.ContainsFunc(t.nodes, func(n *Node) bool { return n.State() == Probing }) {
 			v.waiting = append(v.waiting, i)

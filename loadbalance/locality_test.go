@@ -16,7 +16,7 @@ import (
 
 // at returns endpoints in a locality.
 func at(locality string, addresses ...string) []loadbalance.Endpoint {
-	endpoints := loadbalance.Addresses(addresses...)
+	endpoints := loadbalance.Endpoints(addresses...)
 	for i := range endpoints {
 		endpoints[i].Locality = locality
 	}
@@ -39,7 +39,7 @@ func nearby(above backstay.Middleware, cfg loadbalance.LocalityConfig, s loadbal
 	return newFleet(above, loadbalance.NewBalancer(loadbalance.Config{
 		Strategy:  loadbalance.Locality(cfg, s),
 		Endpoints: endpoints,
-		Health:    loadbalance.Health{MaxShare: 1, Ejection: time.Hour, PanicBelow: panicBelow},
+		Health:    loadbalance.HealthConfig{MaxEjected: 1, BaseEjection: time.Hour, PanicThreshold: panicBelow},
 	}))
 }
 
@@ -108,7 +108,7 @@ func TestCallsGoFarAsFarAsTheNearOnesCannotBearThem(t *testing.T) {
 	} {
 		for _, s := range []loadbalance.Strategy{loadbalance.RoundRobin(), loadbalance.Random(), loadbalance.Hash(byRequest)} {
 			synctest.Test(t, func(t *testing.T) {
-				f := nearby(nil, loadbalance.LocalityConfig{Local: "eu/a", Reserve: row.reserve}, s, 0, append(at("eu/a", names("near", 10)...), at("us/a", names("far", 10)...)...)...)
+				f := nearby(nil, loadbalance.LocalityConfig{Local: "eu/a", Overprovisioning: row.reserve}, s, 0, append(at("eu/a", names("near", 10)...), at("us/a", names("far", 10)...)...)...)
 				f.ejects(t, names("near", 10)[row.well:]...)
 				got := f.share("near")
 				if got < row.want-.04 || got > row.want+.04 { // 5 times the deviation
@@ -166,7 +166,7 @@ func TestNearEndpointsThatWereAllEjectedRecover(t *testing.T) {
 			f := newFleet(nil, loadbalance.NewBalancer(loadbalance.Config{
 				Strategy:  loadbalance.Locality(near, s),
 				Endpoints: append(at("eu/a", "near0", "near1"), at("us/a", "far0", "far1", "far2")...),
-				Health:    loadbalance.Health{MaxShare: 1},
+				Health:    loadbalance.HealthConfig{MaxEjected: 1},
 			}))
 			f.ejects(t, "near0", "near1")
 			if got := f.share("far"); got != 1 {
@@ -263,7 +263,7 @@ func TestLocalityRefusesWhatCannotWork(t *testing.T) {
 		want string
 	}{
 		{loadbalance.LocalityConfig{}, `loadbalance: Local is empty; give the client's own locality, such as "europe-west1/b"`},
-		{loadbalance.LocalityConfig{Local: "a", Reserve: .5}, "loadbalance: Reserve is 0.5; give a factor of at least 1, or 0 for 1.4"},
+		{loadbalance.LocalityConfig{Local: "a", Overprovisioning: .5}, "loadbalance: Overprovisioning is 0.5; give a factor of at least 1, or 0 for 1.4"},
 		{loadbalance.LocalityConfig{Local: "a", Spill: -1}, "loadbalance: Spill is -1; give a number of calls in flight, or 0 for none"},
 	} {
 		panicsWith(t, row.want, func() { loadbalance.Locality(row.cfg, loadbalance.RoundRobin()) })

@@ -90,7 +90,7 @@ func TestMonitorTakesOutWhatIsIllWithoutACall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w ward
 		var d diary
-		b := loadbalance.NewBalancer(loadbalance.Config{Endpoints: loadbalance.Addresses("a", "b", "c"), OnChange: d.note})
+		b := loadbalance.NewBalancer(loadbalance.Config{Endpoints: loadbalance.Endpoints("a", "b", "c"), OnChange: d.note})
 		w.set("a", errIll)
 		monitor(t, b, loadbalance.MonitorConfig{Check: w.check})
 		pass(9 * time.Second)
@@ -182,8 +182,8 @@ func TestChecksDoNotCutAnEjectionShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w ward
 		var d diary
-		health := loadbalance.Health{Ejection: time.Minute}
-		b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.RoundRobin(), Endpoints: loadbalance.Addresses("a", "b", "c"), Health: health, OnChange: d.note})
+		health := loadbalance.HealthConfig{BaseEjection: time.Minute}
+		b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.RoundRobin(), Endpoints: loadbalance.Endpoints("a", "b", "c"), Health: health, OnChange: d.note})
 		monitor(t, b, brisk(&w))
 		eject(t, b, "a")
 		pass(50 * time.Second)
@@ -202,7 +202,7 @@ func TestEjectedEndpointThatIsIllIsNotProbed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w ward
 		var d diary
-		b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.RoundRobin(), Endpoints: loadbalance.Addresses("a", "b", "c"), OnChange: d.note})
+		b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.RoundRobin(), Endpoints: loadbalance.Endpoints("a", "b", "c"), OnChange: d.note})
 		monitor(t, b, brisk(&w))
 		eject(t, b, "a")
 		w.set("a", errIll)
@@ -222,8 +222,8 @@ func TestEjectedEndpointThatWasIllAndIsWellIsProbed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w ward
 		var d diary
-		health := loadbalance.Health{Ejection: time.Minute}
-		b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.RoundRobin(), Endpoints: loadbalance.Addresses("a", "b", "c"), Health: health, OnChange: d.note})
+		health := loadbalance.HealthConfig{BaseEjection: time.Minute}
+		b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.RoundRobin(), Endpoints: loadbalance.Endpoints("a", "b", "c"), Health: health, OnChange: d.note})
 		monitor(t, b, brisk(&w))
 		eject(t, b, "a")
 		w.set("a", errIll)
@@ -246,7 +246,7 @@ func TestOnlyChecksInARowCount(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var d diary
 			n := 0
-			b := loadbalance.NewBalancer(loadbalance.Config{Endpoints: loadbalance.Addresses("a"), OnChange: d.note})
+			b := loadbalance.NewBalancer(loadbalance.Config{Endpoints: loadbalance.Endpoints("a"), OnChange: d.note})
 			monitor(t, b, loadbalance.MonitorConfig{Interval: time.Second, Check: func(context.Context, string) error {
 				n++
 				if row.checks[(n-1)%len(row.checks)] == '-' {
@@ -265,7 +265,7 @@ func TestOnlyChecksInARowCount(t *testing.T) {
 func TestCheckThatFailsEndsProbing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w ward
-		b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.RoundRobin(), Endpoints: loadbalance.Addresses("a", "b", "c")})
+		b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.RoundRobin(), Endpoints: loadbalance.Endpoints("a", "b", "c")})
 		eject(t, b, "a")
 		pass(6 * time.Second)
 		if got := state(b, "a"); got != loadbalance.Probing {
@@ -285,7 +285,7 @@ func TestAllAreUsedWhenTooManyAreIll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w ward
 		var d diary
-		b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.RoundRobin(), Endpoints: loadbalance.Addresses("a", "b", "c"), OnChange: d.note})
+		b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.RoundRobin(), Endpoints: loadbalance.Endpoints("a", "b", "c"), OnChange: d.note})
 		w.set("a", errIll)
 		w.set("b", errIll)
 		monitor(t, b, brisk(&w))
@@ -379,7 +379,7 @@ func TestMonitorFollowsTheEndpoints(t *testing.T) {
 		monitor(t, b, brisk(&w))
 		pass(time.Second)
 		for _, addresses := range [][]string{{"a"}, {"a", "b"}, {"b"}, {}, {"a"}} {
-			_ = b.Update(loadbalance.Addresses(addresses...)...)
+			_ = b.Update(loadbalance.Endpoints(addresses...)...)
 			synctest.Wait()
 			updated := time.Now()
 			pass(1300 * time.Millisecond)
@@ -405,9 +405,9 @@ func TestEndpointThatLeftAndComesBackIsCheckedAnew(t *testing.T) {
 		if got := state(b, "a"); got != loadbalance.Unhealthy {
 			t.Fatalf("State() = %v, want unhealthy", got)
 		}
-		_ = b.Update(loadbalance.Addresses("b", "c")...)
+		_ = b.Update(loadbalance.Endpoints("b", "c")...)
 		pass(time.Second)
-		_ = b.Update(loadbalance.Addresses("a", "b", "c")...)
+		_ = b.Update(loadbalance.Endpoints("a", "b", "c")...)
 		if got := state(b, "a"); got != loadbalance.Warming {
 			t.Errorf("State() of an endpoint that came back = %v, want warming", got)
 		}
@@ -441,7 +441,7 @@ func TestUnhealthyEndpointHasTheEndpointsLookedUp(t *testing.T) {
 		monitor(t, b, brisk(&w))
 		pass(6 * time.Second)
 		if got := fmt.Sprint(b.Addresses()); got != "[b c]" {
-			t.Errorf("Addresses() = %s, want [b c]", got)
+			t.Errorf("Endpoints() = %s, want [b c]", got)
 		}
 	})
 }
@@ -449,7 +449,7 @@ func TestUnhealthyEndpointHasTheEndpointsLookedUp(t *testing.T) {
 func TestCheckThatPanicsHasFailed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var d diary
-		b := loadbalance.NewBalancer(loadbalance.Config{Endpoints: loadbalance.Addresses("a"), OnChange: d.note})
+		b := loadbalance.NewBalancer(loadbalance.Config{Endpoints: loadbalance.Endpoints("a"), OnChange: d.note})
 		monitor(t, b, loadbalance.MonitorConfig{Failures: 1, Check: func(context.Context, string) error {
 			var none map[string]int
 			none["a"]++

@@ -38,24 +38,25 @@ type load struct {
 }
 
 // wait is what a call that began at now adds to the word waiting while it waits:
-// one in the upper 16 bits, and below them its beginning in units of 65 µs. The
-// sum has room for 500 calls in a process that has run for a year; with more,
-// ages are wrong until there are less.
-func wait(now time.Duration) uint64 { return 1<<ageBits + uint64(now)>>ageUnit }
+// one in the upper 16 bits, and below them its beginning in units of 65 µs, of
+// which the last 32 bits are kept, so that 65535 of them have room.
+func wait(now time.Duration) uint64 { return 1<<ageBits + uint64(uint32(now>>ageUnit)) }
 
 const (
 	ageBits = 48
 	ageUnit = 16
 )
 
-// ages returns how long the calls without an answer have waited together.
+// ages returns how long the calls without an answer have waited together, which
+// is right up to 39 hours.
 func (l *load) ages(now time.Duration) float64 {
 	w := l.waiting.Load()
-	n := w >> ageBits
+	n := uint32(w >> ageBits)
 	if n == 0 {
 		return 0
 	}
-	return float64(int64(n*(uint64(now)>>ageUnit)-w&(1<<ageBits-1)) << ageUnit)
+	// Below 0 where a call began after the clock was read.
+	return float64(max(0, int32(n*uint32(now>>ageUnit)-uint32(w)))) * (1 << ageUnit)
 }
 
 func newNode(b *Balancer, e Endpoint) *Node {

@@ -19,12 +19,12 @@ func TestPeakEWMATriesWhatItDoesNotKnow(t *testing.T) {
 		{"beside one that is as fast", after(5*time.Millisecond, nil)},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			in(t, loadbalance.PeakEWMA(), loadbalance.Health{SlowStart: never}, []string{"first", "well"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
+			in(t, loadbalance.PeakEWMA(), loadbalance.HealthConfig{SlowStart: never}, []string{"first", "well"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
 				s.becomes("first", row.first)
 				s.becomes("well", after(5*time.Millisecond, nil))
 				call := s.under(b)
 				repeat(t.Context(), 2, call)
-				if err := b.Update(loadbalance.Addresses("first", "well", "new")...); err != nil {
+				if err := b.Update(loadbalance.Endpoints("first", "well", "new")...); err != nil {
 					t.Fatal(err)
 				}
 				s.becomes("new", after(5*time.Millisecond, nil))

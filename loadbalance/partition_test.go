@@ -296,7 +296,7 @@ func TestPartitionsAllocateNothing(t *testing.T) {
 		must(loadbalance.DirectorySchema(func(string) string { return "p" }, part("p", "a", "b"))),
 	} {
 		strategy := loadbalance.NewPartitions(theKey, s, loadbalance.PeakEWMA()).Strategy()
-		if got := allocates(strategy, loadbalance.Addresses("a", "b")); got != 0 {
+		if got := allocates(strategy, loadbalance.Endpoints("a", "b")); got != 0 {
 			t.Errorf("a call by %v allocates %v times, want 0", strategy, got)
 		}
 	}

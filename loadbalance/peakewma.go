@@ -22,8 +22,8 @@ const choices = 5
 // timeout, because calls that wait for an answer say how long they have waited,
 // and failures count as 2 seconds.
 //
-// It is Finagle's load metric of that name, with what the simulation has shown
-// to be better: docs/loadbalancing.md tells.
+// Unlike Finagle's metric of that name it has no peaks: the age of the calls that
+// wait does their work better. docs/loadbalancing.md tells why, with numbers.
 func PeakEWMA() Strategy {
 	return Strategy{name: "peak EWMA", make: func(s site, nodes []*Node) picker {
 		return newList(s, shuffled(s.balancer, nodes), soonest)

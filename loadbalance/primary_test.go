@@ -21,7 +21,7 @@ func isWrite(_ context.Context, call *backstay.Call) bool {
 }
 
 // database returns calls to a primary p and two replicas.
-func database(above backstay.Middleware, h loadbalance.Health, s loadbalance.Strategy) *fleet {
+func database(above backstay.Middleware, h loadbalance.HealthConfig, s loadbalance.Strategy) *fleet {
 	return newFleet(above, loadbalance.NewBalancer(loadbalance.Config{
 		Strategy: loadbalance.PrimaryReplica(isWrite, s),
 		Endpoints: []loadbalance.Endpoint{
@@ -36,7 +36,7 @@ func database(above backstay.Middleware, h loadbalance.Health, s loadbalance.Str
 // L-1
 func TestWritesGoToThePrimaryAndReadsToReplicas(t *testing.T) {
 	for _, s := range strategies {
-		f := database(nil, loadbalance.Health{}, s)
+		f := database(nil, loadbalance.HealthConfig{}, s)
 		for range 50 {
 			if got := f.at("write"); got != "p" {
 				t.Fatalf("%v: a write went to %s, want p", s, got)
@@ -66,7 +66,7 @@ func TestReadIsTriedAtThePrimaryLast(t *testing.T) {
 func TestWriteNeverGoesToAReplica(t *testing.T) {
 	for _, s := range strategies {
 		synctest.Test(t, func(t *testing.T) {
-			f := database(again(4), loadbalance.Health{MaxShare: 1, Ejection: 5 * time.Second}, s)
+			f := database(again(4), loadbalance.HealthConfig{MaxEjected: 1, BaseEjection: 5 * time.Second}, s)
 			check := func(when string) {
 				t.Helper()
 				for range 30 {
@@ -139,7 +139,7 @@ func TestReadsGoToThePrimaryWhileReplicasAreEjected(t *testing.T) {
 
 // L-6
 func TestPromotionMovesTheWrites(t *testing.T) {
-	f := database(nil, loadbalance.Health{}, loadbalance.PeakEWMA())
+	f := database(nil, loadbalance.HealthConfig{}, loadbalance.PeakEWMA())
 	f.at("write")
 	if err := f.Update(loadbalance.Endpoint{Address: "r1", Role: loadbalance.Primary}, loadbalance.Endpoint{Address: "p"}, loadbalance.Endpoint{Address: "r2"}); err != nil {
 		t.Fatal(err)

@@ -98,11 +98,11 @@ func TestTurnsStartAnywhereInTheOrder(t *testing.T) {
 // L-5
 func TestTurnsGoOnWhenEndpointsChange(t *testing.T) {
 	for _, st := range []loadbalance.Strategy{loadbalance.RoundRobin(), loadbalance.Weighted()} {
-		b := balance(st, loadbalance.Health{SlowStart: loadbalance.Never}, eight...)
+		b := balance(st, loadbalance.HealthConfig{SlowStart: loadbalance.Never}, eight...)
 		got := map[string]int{}
 		for i := range 800 {
 			got[picks(t, b, 1)[0]]++
-			if err := b.Update(loadbalance.Addresses(eight[:7+i%2]...)...); err != nil {
+			if err := b.Update(loadbalance.Endpoints(eight[:7+i%2]...)...); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -142,7 +142,7 @@ func TestRetriesDoNotShiftTheTurns(t *testing.T) {
 	for _, st := range []loadbalance.Strategy{loadbalance.RoundRobin(), loadbalance.Weighted()} {
 		for _, n := range []int{2, 3, 5} {
 			sick := 0
-			b := balance(st, loadbalance.Health{Failures: loadbalance.Never, FailureRate: loadbalance.Never}, eight[:n]...)
+			b := balance(st, loadbalance.HealthConfig{ConsecutiveFailures: loadbalance.Never, FailureRate: loadbalance.Never}, eight[:n]...)
 			do := backstay.Bind(backstay.New(retry.New(retry.Config{NoBudget: true}), b), backstay.Op[int, int]{
 				Do: func(_ context.Context, call *backstay.Call, _ int) (int, error) {
 					if call.Endpoint == eight[0] {
@@ -173,7 +173,7 @@ func TestTurnsOfAnOpenBreakerAreSpread(t *testing.T) {
 			group := breaker.NewGroup(breaker.Config{}, breaker.ByEndpoint)
 			group.Breaker("a").ForceOpen()
 			var s service
-			call := s.under(balance(st, loadbalance.Health{}, eight[:n]...), group)
+			call := s.under(balance(st, loadbalance.HealthConfig{}, eight[:n]...), group)
 			const calls = 6000
 			for range calls {
 				if err := call(t.Context()); err != nil {
@@ -206,7 +206,7 @@ func TestTurnsGoOnWhenAllBreakersAreOpen(t *testing.T) {
 			return next(ctx, call)
 		}
 	})
-	call := s.under(balance(loadbalance.RoundRobin(), loadbalance.Health{}, eight[:2]...), note, group)
+	call := s.under(balance(loadbalance.RoundRobin(), loadbalance.HealthConfig{}, eight[:2]...), note, group)
 	for range 100 {
 		if err := call(t.Context()); !errors.Is(err, breaker.ErrOpen) {
 			t.Fatalf("a call with all breakers open = %v, want %v", err, breaker.ErrOpen)

@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// A Part is a share of a request that spans partitions, and its answer.
-type Part[Req, Resp any] struct {
+// A Shard is a part of a request that spans partitions, and its answer.
+type Shard[Req, Resp any] struct {
 	Req  Req
 	Resp Resp
 	Err  error
@@ -29,7 +29,7 @@ type Part[Req, Resp any] struct {
 // call must be safe for concurrent use.
 //
 // It panics if a function is missing.
-func Scatter[Req, Resp any](call func(context.Context, Req) (Resp, error), split func(Req) ([]Req, error), merge func([]Part[Req, Resp]) (Resp, error)) func(context.Context, Req) (Resp, error) {
+func Scatter[Req, Resp any](call func(context.Context, Req) (Resp, error), split func(Req) ([]Req, error), merge func([]Shard[Req, Resp]) (Resp, error)) func(context.Context, Req) (Resp, error) {
 	if call == nil || split == nil || merge == nil {
 		panic("loadbalance: Scatter needs a function that makes a call, one that splits a request and one that merges the answers")
 	}
@@ -38,7 +38,7 @@ func Scatter[Req, Resp any](call func(context.Context, Req) (Resp, error), split
 		if err != nil {
 			return none, err
 		}
-		parts := make([]Part[Req, Resp], len(reqs))
+		parts := make([]Shard[Req, Resp], len(reqs))
 		crashes := make(chan any, len(reqs))
 		var all sync.WaitGroup
 		for i, r := range reqs {
@@ -73,9 +73,9 @@ func crash(recovered <-chan any) {
 	runtime.Goexit()
 }
 
-// Errors returns the errors of the parts that failed, joined, or nil: what a
+// JoinErrors returns the errors of the parts that failed, joined, or nil: what a
 // merge returns that needs all of them.
-func Errors[Req, Resp any](parts []Part[Req, Resp]) error {
+func JoinErrors[Req, Resp any](parts []Shard[Req, Resp]) error {
 	var errs []error
 	for _, p := range parts {
 		if p.Err != nil {

@@ -21,12 +21,12 @@ import (
 func words(text string) ([]string, error) { return strings.Fields(text), nil }
 
 // join merges the answers, or the errors where there are any.
-func join(parts []loadbalance.Part[string, string]) (string, error) {
+func join(parts []loadbalance.Shard[string, string]) (string, error) {
 	var all []string
 	for _, p := range parts {
 		all = append(all, p.Req+"="+p.Resp)
 	}
-	return strings.Join(all, " "), loadbalance.Errors(parts)
+	return strings.Join(all, " "), loadbalance.JoinErrors(parts)
 }
 
 // The later a part is in the order, the sooner it is answered.
@@ -61,7 +61,7 @@ func TestScatterHasOneDeadline(t *testing.T) {
 			<-ctx.Done()
 			return "", ctx.Err()
 		}
-		get := backstay.Wrap(backstay.New(timeout.Call(2*time.Second)), "get", loadbalance.Scatter(call, words, func(parts []loadbalance.Part[string, string]) (string, error) {
+		get := backstay.Wrap(backstay.New(timeout.Call(2*time.Second)), "get", loadbalance.Scatter(call, words, func(parts []loadbalance.Shard[string, string]) (string, error) {
 			got, _ := join(parts) // what came is enough
 			return got, nil
 		}))
@@ -90,8 +90,8 @@ func TestScatterGivesMergeWhatFailed(t *testing.T) {
 
 func TestScatterOfNothing(t *testing.T) {
 	call := func(context.Context, string) (string, error) { return "", errDown }
-	got, err := loadbalance.Scatter(call, words, func(parts []loadbalance.Part[string, string]) (string, error) {
-		return fmt.Sprint(len(parts), " parts"), loadbalance.Errors(parts)
+	got, err := loadbalance.Scatter(call, words, func(parts []loadbalance.Shard[string, string]) (string, error) {
+		return fmt.Sprint(len(parts), " parts"), loadbalance.JoinErrors(parts)
 	})(t.Context(), "")
 	if got != "0 parts" || err != nil {
 		t.Errorf("Scatter() = %q, %v, want merge to be asked with 0 parts", got, err)
@@ -119,7 +119,7 @@ func TestPanicInAPartIsTheCallers(t *testing.T) {
 			return "", nil
 		}
 		merged := false
-		scatter := loadbalance.Scatter(call, words, func([]loadbalance.Part[string, string]) (string, error) { merged = true; return "", nil })
+		scatter := loadbalance.Scatter(call, words, func([]loadbalance.Shard[string, string]) (string, error) { merged = true; return "", nil })
 		for _, row := range []struct {
 			text string
 			want any
@@ -180,14 +180,14 @@ func TestScatterOverPartitions(t *testing.T) {
 			}
 		}
 		return parts, nil
-	}, func(parts []loadbalance.Part[[]string, answers]) (answers, error) {
+	}, func(parts []loadbalance.Shard[[]string, answers]) (answers, error) {
 		all := answers{}
 		for _, p := range parts {
 			for k, v := range p.Resp {
 				all[k] = v
 			}
 		}
-		return all, loadbalance.Errors(parts)
+		return all, loadbalance.JoinErrors(parts)
 	})
 	got, err := getAll(t.Context(), []string{"x", "a", "z", "c"})
 	if want := (answers{"a": "a", "c": "a", "x": "b", "z": "b"}); fmt.Sprint(got) != fmt.Sprint(want) || err != nil {

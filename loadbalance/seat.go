@@ -101,7 +101,7 @@ func (s *seat) choose(ctx context.Context, call *backstay.Call) (*Node, bool, er
 	if len(s.blockers) > 0 {
 		q.avoid = blocked
 	}
-	if call.Tries() > 0 {
+	if call.TriedCount() > 0 {
 		q.avoid |= tried
 	}
 	for i := 0; ; i++ {

@@ -29,7 +29,7 @@ func TestEndpointWhoseBreakerIsOpenIsPassedOver(t *testing.T) {
 		t.Run(st.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				group := breaker.NewGroup(brittle, breaker.ByEndpoint)
-				b := balance(st, loadbalance.Health{Failures: never, FailureRate: never}, "a", "b", "c")
+				b := balance(st, loadbalance.HealthConfig{ConsecutiveFailures: never, FailureRate: never}, "a", "b", "c")
 				var s service
 				call := s.under(b, group)
 				load := func(n int) int64 {
@@ -84,7 +84,7 @@ func TestCallThatAHalfOpenBreakerTurnsAwayGoesElsewhere(t *testing.T) {
 		t.Run(st.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				group := breaker.NewGroup(brittle, breaker.ByEndpoint)
-				b := balance(st, loadbalance.Health{Failures: never, FailureRate: never}, "a", "b")
+				b := balance(st, loadbalance.HealthConfig{ConsecutiveFailures: never, FailureRate: never}, "a", "b")
 				var s service
 				s.becomes("a", is(errDown))
 				call := s.under(b, group)
@@ -137,7 +137,7 @@ func TestRejectionWhereThereIsNoOtherEndpoint(t *testing.T) {
 	group := breaker.NewGroup(breaker.Config{}, breaker.ByEndpoint)
 	group.Breaker("a").ForceOpen()
 	group.Breaker("b").ForceOpen()
-	b := balance(loadbalance.RoundRobin(), loadbalance.Health{}, "a", "b")
+	b := balance(loadbalance.RoundRobin(), loadbalance.HealthConfig{}, "a", "b")
 	var s service
 	call := s.under(b, group)
 	for range 100 {
@@ -159,7 +159,7 @@ func TestRejectionWhereThereIsNoOtherEndpoint(t *testing.T) {
 func TestRetryPrefersWhatItTriedToAnOpenBreaker(t *testing.T) {
 	group := breaker.NewGroup(breaker.Config{}, breaker.ByEndpoint)
 	group.Breaker("b").ForceOpen()
-	b := balance(loadbalance.RoundRobin(), loadbalance.Health{}, "a", "b")
+	b := balance(loadbalance.RoundRobin(), loadbalance.HealthConfig{}, "a", "b")
 	var s service
 	var n atomic.Int64
 	s.becomes("a", func(context.Context) error {
@@ -177,7 +177,7 @@ func TestRetryPrefersWhatItTriedToAnOpenBreaker(t *testing.T) {
 // L-23, H-45
 func TestRetryGoesToAnotherEndpoint(t *testing.T) {
 	for _, st := range strategies {
-		b := balance(st, loadbalance.Health{Failures: never, FailureRate: never}, "a", "b", "c")
+		b := balance(st, loadbalance.HealthConfig{ConsecutiveFailures: never, FailureRate: never}, "a", "b", "c")
 		var s service
 		s.becomes("a", is(errDown))
 		call := s.under(retry.New(retry.Config{MaxAttempts: 2, NoBudget: true}), b)
@@ -207,7 +207,7 @@ func TestInFlightToTheEndOfTheBodyAndLatencyToTheAnswer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := balance(loadbalance.PeakEWMA(), loadbalance.Health{}, "a")
+				b := balance(loadbalance.PeakEWMA(), loadbalance.HealthConfig{}, "a")
 				n := b.Nodes()[0]
 				r, err := backstay.Do(t.Context(), backstay.New(b), "get", func(context.Context) (io.ReadCloser, error) {
 					<-time.After(30 * time.Millisecond)
@@ -237,7 +237,7 @@ func TestInFlightToTheEndOfTheBodyAndLatencyToTheAnswer(t *testing.T) {
 // L-8, L-9
 func TestFailedAttemptIsNotInFlightDuringThePause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := balance(loadbalance.RoundRobin(), loadbalance.Health{}, "a")
+		b := balance(loadbalance.RoundRobin(), loadbalance.HealthConfig{}, "a")
 		var s service
 		s.becomes("a", is(errDown))
 		call := s.under(retry.New(retry.Config{Backoff: retry.Constant(time.Second), NoBudget: true}), b)
@@ -263,7 +263,7 @@ func (o *observer) Wrap(next backstay.Func) backstay.Func {
 }
 
 func TestCallWithoutEndpointIsAnEvent(t *testing.T) {
-	b := balance(loadbalance.RoundRobin(), loadbalance.Health{}, "a")
+	b := balance(loadbalance.RoundRobin(), loadbalance.HealthConfig{}, "a")
 	if err := b.Update(); err != nil {
 		t.Fatal(err)
 	}
@@ -288,7 +288,7 @@ func TestTimeoutOfTheCallCountsAfterHalfOfIt(t *testing.T) {
 			queued time.Duration // before the attempt
 			want   int
 		}{{0, 1}, {60 * time.Millisecond, 0}} {
-			b := balance(loadbalance.RoundRobin(), loadbalance.Health{}, "a")
+			b := balance(loadbalance.RoundRobin(), loadbalance.HealthConfig{}, "a")
 			wait := backstay.MiddlewareFunc(func(next backstay.Func) backstay.Func {
 				return func(ctx context.Context, call *backstay.Call) error {
 					<-time.After(row.queued)
@@ -308,7 +308,7 @@ func TestTimeoutOfTheCallCountsAfterHalfOfIt(t *testing.T) {
 
 // A balancer in several policies counts the load of all.
 func TestOneBalancerInTwoPolicies(t *testing.T) {
-	b := balance(loadbalance.LeastConnections(), loadbalance.Health{}, "a", "b")
+	b := balance(loadbalance.LeastConnections(), loadbalance.HealthConfig{}, "a", "b")
 	r := hold(t, b, "a")
 	defer r.Close()
 	var s service

@@ -109,8 +109,8 @@ func (s *service) under(stack ...backstay.Middleware) func(context.Context) erro
 }
 
 // balance returns a balancer with the given health.
-func balance(st loadbalance.Strategy, h loadbalance.Health, addresses ...string) *loadbalance.Balancer {
-	return loadbalance.NewBalancer(loadbalance.Config{Strategy: st, Endpoints: loadbalance.Addresses(addresses...), Health: h})
+func balance(st loadbalance.Strategy, h loadbalance.HealthConfig, addresses ...string) *loadbalance.Balancer {
+	return loadbalance.NewBalancer(loadbalance.Config{Strategy: st, Endpoints: loadbalance.Endpoints(addresses...), Health: h})
 }
 
 // node returns the node of an address.

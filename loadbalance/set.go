@@ -57,7 +57,7 @@ func (b *Balancer) Update(endpoints ...Endpoint) error {
 	if b.closing {
 		return errClosed
 	}
-	b.lookup = Lookup{Found: time.Now()}
+	b.lookup = LookupStatus{FoundAt: time.Now()}
 	b.replace(endpoints)
 	return nil
 }

@@ -23,7 +23,7 @@ import (
 // L-6
 func TestStateSurvivesUpdates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := balance(loadbalance.RoundRobin(), loadbalance.Health{}, "a", "b", "c")
+		b := balance(loadbalance.RoundRobin(), loadbalance.HealthConfig{}, "a", "b", "c")
 		var s service
 		call := s.under(b)
 		s.becomes("a", func(context.Context) error { <-time.After(20 * time.Millisecond); return nil })
@@ -47,8 +47,8 @@ func TestStateSurvivesUpdates(t *testing.T) {
 			t.Fatalf("states before = %+v, want a latency, a call in flight, failures and an ejection", want)
 		}
 		for _, endpoints := range [][]loadbalance.Endpoint{
-			loadbalance.Addresses("c", "b", "a"),
-			loadbalance.Addresses("a", "b", "c", "d"),
+			loadbalance.Endpoints("c", "b", "a"),
+			loadbalance.Endpoints("a", "b", "c", "d"),
 			{{Address: "a", Weight: 7}, {Address: "b", Role: loadbalance.Primary}, {Address: "c", Locality: "x", Attributes: map[string]string{"k": "v"}}},
 		} {
 			if err := b.Update(endpoints...); err != nil {
@@ -110,7 +110,7 @@ func holder(b *loadbalance.Balancer) func(context.Context) (*result, error) {
 // L-6
 func TestEndpointThatComesBackWhileItHasCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := balance(loadbalance.RoundRobin(), loadbalance.Health{}, "a", "b")
+		b := balance(loadbalance.RoundRobin(), loadbalance.HealthConfig{}, "a", "b")
 		left := leavers(b)
 		n := node(t, b, "a")
 		r := hold(t, b, "a")
@@ -118,7 +118,7 @@ func TestEndpointThatComesBackWhileItHasCalls(t *testing.T) {
 			endpoints []string
 			want      loadbalance.State
 		}{{[]string{"b"}, loadbalance.Gone}, {[]string{"a", "b"}, loadbalance.Warming}} {
-			if err := b.Update(loadbalance.Addresses(row.endpoints...)...); err != nil {
+			if err := b.Update(loadbalance.Endpoints(row.endpoints...)...); err != nil {
 				t.Fatal(err)
 			}
 			if got := n.State(); got != row.want {
@@ -159,7 +159,7 @@ func leavers(b *loadbalance.Balancer) func() []string {
 func TestRemovedEndpointFinishesItsCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		group := breaker.NewGroup(breaker.Config{}, breaker.ByEndpoint)
-		b := balance(loadbalance.RoundRobin(), loadbalance.Health{}, "a", "b")
+		b := balance(loadbalance.RoundRobin(), loadbalance.HealthConfig{}, "a", "b")
 		left := leavers(b)
 		var s service
 		var ended atomic.Int64
@@ -187,7 +187,7 @@ func TestRemovedEndpointFinishesItsCalls(t *testing.T) {
 		if n.InFlight() != 5 {
 			t.Fatalf("InFlight() of a = %d, want 5", n.InFlight())
 		}
-		if err := b.Update(loadbalance.Addresses("b")...); err != nil {
+		if err := b.Update(loadbalance.Endpoints("b")...); err != nil {
 			t.Fatal(err)
 		}
 		s.count()
@@ -222,9 +222,9 @@ func has(g *breaker.Group, key string) bool {
 
 // L-26
 func TestIdleEndpointLeavesAtOnce(t *testing.T) {
-	b := balance(loadbalance.RoundRobin(), loadbalance.Health{}, "a", "b", "c")
+	b := balance(loadbalance.RoundRobin(), loadbalance.HealthConfig{}, "a", "b", "c")
 	left := leavers(b)
-	if err := b.Update(loadbalance.Addresses("b")...); err != nil {
+	if err := b.Update(loadbalance.Endpoints("b")...); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(left(), []string{"a", "c"}) {
@@ -233,13 +233,13 @@ func TestIdleEndpointLeavesAtOnce(t *testing.T) {
 }
 
 func TestUpdateRefusesWhatCannotWork(t *testing.T) {
-	b := balance(loadbalance.RoundRobin(), loadbalance.Health{}, "a")
+	b := balance(loadbalance.RoundRobin(), loadbalance.HealthConfig{}, "a")
 	for _, row := range []struct {
 		endpoints []loadbalance.Endpoint
 		want      string
 	}{
-		{loadbalance.Addresses(""), `loadbalance: an endpoint has no address; give one, such as "10.0.0.1:80"`},
-		{loadbalance.Addresses("b", "b"), `loadbalance: the endpoint "b" is given twice; give it once, with a Weight if it shall have more calls`},
+		{loadbalance.Endpoints(""), `loadbalance: an endpoint has no address; give one, such as "10.0.0.1:80"`},
+		{loadbalance.Endpoints("b", "b"), `loadbalance: the endpoint "b" is given twice; give it once, with a Weight if it shall have more calls`},
 		{[]loadbalance.Endpoint{{Address: "b", Weight: -1}}, `loadbalance: the endpoint "b" has the weight -1; give 1 to 65535, or 0 for 1`},
 		{[]loadbalance.Endpoint{{Address: "b", Weight: 65536}}, `loadbalance: the endpoint "b" has the weight 65536; give 1 to 65535, or 0 for 1`},
 		{[]loadbalance.Endpoint{{Address: "b", Role: 2}}, `loadbalance: the endpoint "b" has the role 2; give Primary or Replica`},
@@ -249,14 +249,14 @@ func TestUpdateRefusesWhatCannotWork(t *testing.T) {
 		}
 	}
 	if got := b.Addresses(); !slices.Equal(got, []string{"a"}) {
-		t.Errorf("Addresses() = %v, want them as they were: a", got)
+		t.Errorf("Endpoints() = %v, want them as they were: a", got)
 	}
 }
 
 // H-48
 func TestCallWithoutEndpoints(t *testing.T) {
 	for _, st := range strategies {
-		b := balance(st, loadbalance.Health{}, "a")
+		b := balance(st, loadbalance.HealthConfig{}, "a")
 		if err := b.Update(); err != nil {
 			t.Fatal(err)
 		}
@@ -269,7 +269,7 @@ func TestCallWithoutEndpoints(t *testing.T) {
 		if !backstay.NotSent(err) || backstay.Classify(err) != backstay.Transient || backstay.TypeOf(err) != "no_endpoint" {
 			t.Errorf("%v: NotSent, Classify, TypeOf = %v, %v, %s; want true, transient, no_endpoint", st, backstay.NotSent(err), backstay.Classify(err), backstay.TypeOf(err))
 		}
-		if err := b.Update(loadbalance.Addresses("b")...); err != nil {
+		if err := b.Update(loadbalance.Endpoints("b")...); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.under(b)(t.Context()); err != nil {
@@ -290,7 +290,7 @@ func TestWaitForTheFirstEndpointsIsNoLatency(t *testing.T) {
 		})
 		var s service
 		s.becomes("a", func(context.Context) error { <-time.After(20 * time.Millisecond); return nil })
-		time.AfterFunc(3*time.Second, func() { _ = b.Update(loadbalance.Addresses("a")...) })
+		time.AfterFunc(3*time.Second, func() { _ = b.Update(loadbalance.Endpoints("a")...) })
 		began := time.Now()
 		if err := s.under(reads, b)(t.Context()); err != nil || time.Since(began) != 3020*time.Millisecond {
 			t.Errorf("the call = %v after %v, want nil after 3.02s", err, time.Since(began))
@@ -348,7 +348,7 @@ func TestCloseWaitsForCallsNoLongerThanItsContext(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := balance(loadbalance.RoundRobin(), loadbalance.Health{}, "a", "b")
+				b := balance(loadbalance.RoundRobin(), loadbalance.HealthConfig{}, "a", "b")
 				if row.closing > 0 {
 					for _, address := range b.Addresses() {
 						r := hold(t, b, address)
@@ -388,7 +388,7 @@ func TestCloseWaitsForCallsNoLongerThanItsContext(t *testing.T) {
 
 func TestNothingGoesThroughAfterClose(t *testing.T) {
 	for _, st := range strategies {
-		b := balance(st, loadbalance.Health{}, "a", "b")
+		b := balance(st, loadbalance.HealthConfig{}, "a", "b")
 		if err := b.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -398,11 +398,11 @@ func TestNothingGoesThroughAfterClose(t *testing.T) {
 		if !ok || none.Why != "the balancer is closed" {
 			t.Errorf("%v: a call after Close = %v, want a NoEndpointError", st, err)
 		}
-		if err := b.Update(loadbalance.Addresses("c")...); err == nil {
+		if err := b.Update(loadbalance.Endpoints("c")...); err == nil {
 			t.Errorf("%v: Update() after Close = nil, want an error", st)
 		}
 		if got := b.Addresses(); len(got) != 0 {
-			t.Errorf("%v: Addresses() after Close = %v, want none", st, got)
+			t.Errorf("%v: Endpoints() after Close = %v, want none", st, got)
 		}
 	}
 }
@@ -434,12 +434,12 @@ func TestNothingRunsOnAfterCloseOrALeave(t *testing.T) {
 				var changes []loadbalance.State
 				b := loadbalance.NewBalancer(loadbalance.Config{
 					Strategy:  loadbalance.RoundRobin(),
-					Endpoints: loadbalance.Addresses("a", "b", "c"),
+					Endpoints: loadbalance.Endpoints("a", "b", "c"),
 					OnChange:  func(c loadbalance.Change) { changes = append(changes, c.To) },
 				})
 				timers := b.CountTimers()
 				sicken(t, b, "a")
-				if err := b.Update(loadbalance.Addresses("a", "b", "c", "d")...); err != nil {
+				if err := b.Update(loadbalance.Endpoints("a", "b", "c", "d")...); err != nil {
 					t.Fatal(err)
 				}
 				if got := timers.Load(); got != 2 {
@@ -464,13 +464,13 @@ func TestNothingRunsOnAfterCloseOrALeave(t *testing.T) {
 func TestChangesAreToldInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var d diary
-		b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.RoundRobin(), Endpoints: loadbalance.Addresses("a", "b", "c"), OnChange: d.note})
+		b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.RoundRobin(), Endpoints: loadbalance.Endpoints("a", "b", "c"), OnChange: d.note})
 		sicken(t, b, "a")
 		pass(5 * time.Second)
 		var s service
 		repeat(t.Context(), 1, s.under(b))
 		pass(5 * time.Second)
-		if err := b.Update(loadbalance.Addresses("b", "c")...); err != nil {
+		if err := b.Update(loadbalance.Endpoints("b", "c")...); err != nil {
 			t.Fatal(err)
 		}
 		want := "a ejected connection refused; a probing <nil>; a warming <nil>; a available <nil>; a gone <nil>"
@@ -505,14 +505,14 @@ func TestOnChangeMayUseTheBalancer(t *testing.T) {
 		var told []string
 		b = loadbalance.NewBalancer(loadbalance.Config{
 			Strategy:  loadbalance.RoundRobin(),
-			Endpoints: loadbalance.Addresses("a", "b", "c"),
+			Endpoints: loadbalance.Endpoints("a", "b", "c"),
 			OnChange: func(c loadbalance.Change) {
 				told = append(told, c.Endpoint.Address+" "+c.To.String())
 				if c.To == loadbalance.Ejected {
-					if err := b.Update(loadbalance.Addresses("b", "c", "d")...); err != nil {
+					if err := b.Update(loadbalance.Endpoints("b", "c", "d")...); err != nil {
 						t.Error(err)
 					}
-					_, _, _ = b.Nodes(), b.String(), b.Lookup()
+					_, _, _ = b.Nodes(), b.String(), b.LookupStatus()
 					told = append(told, "updated")
 				}
 			},
@@ -543,7 +543,7 @@ func TestPanicInOnChangeIsContained(t *testing.T) {
 				changes := 0
 				b := loadbalance.NewBalancer(loadbalance.Config{
 					Strategy:  loadbalance.RoundRobin(),
-					Endpoints: loadbalance.Addresses("a", "b", "c"),
+					Endpoints: loadbalance.Endpoints("a", "b", "c"),
 					OnChange:  func(loadbalance.Change) { changes++; end() },
 				})
 				var s service
@@ -566,10 +566,10 @@ func TestPanicInOnChangeIsContained(t *testing.T) {
 				if n := node(t, b, "a").InFlight(); n != 0 {
 					t.Errorf("InFlight() = %d, want 0", n)
 				}
-				go func() { _ = b.Update(loadbalance.Addresses("a", "b")...) }()
+				go func() { _ = b.Update(loadbalance.Endpoints("a", "b")...) }()
 				synctest.Wait()
 				if got := b.Addresses(); len(got) != 2 {
-					t.Errorf("Addresses() = %v, want a and b", got)
+					t.Errorf("Endpoints() = %v, want a and b", got)
 				}
 			})
 		})

@@ -11,7 +11,7 @@ import (
 
 // L-3
 func TestFailingFastDrawsNoCallsWhereNoMoreMayBeEjected(t *testing.T) {
-	in(t, loadbalance.PeakEWMA(), loadbalance.Health{}, []string{"a", "b", "c", "d", "e"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
+	in(t, loadbalance.PeakEWMA(), loadbalance.HealthConfig{}, []string{"a", "b", "c", "d", "e"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
 		call := s.under(b)
 		load := func() { // 1000 calls a second, for 2 seconds
 			var all sync.WaitGroup

@@ -18,7 +18,7 @@ import (
 type simulation struct {
 	strategy func(env sim.Env, client int) Strategy
 	attempts int                        // 0 means 1
-	health   Health                     // of the zero value are the defaults
+	health   HealthConfig               // of the zero value are the defaults
 	weight   func(server int) int       // nil means that all are alike
 	key      func(random uint64) string // nil means that calls have none
 }
@@ -290,7 +290,7 @@ func TestRunsOfEveryStrategyAreIdentical(t *testing.T) {
 		RoundRobin(), Weighted(), Random(), LeastConnections(), LeastConnectionsOfAll(), PeakEWMA(),
 		Hash(hash(0)), Hash(hash(1.25)), Rendezvous(hash(0)), Maglev(hash(0)),
 		Subset(SubsetConfig{Size: 4, Name: "a"}, PeakEWMA()),
-		Locality(LocalityConfig{Local: "zone/1", Reserve: 1.1, Spill: 3}, PeakEWMA()),
+		Locality(LocalityConfig{Local: "zone/1", Overprovisioning: 1.1, Spill: 3}, PeakEWMA()),
 		PrimaryReplica(primaries, Random()),
 		NewPartitions(simulatedKey, shards, PeakEWMA()).Strategy(),
 	} {

@@ -27,7 +27,7 @@ func TestCallsDoNotFailBecauseEndpointsChange(t *testing.T) {
 		t.Run(st.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				group := breaker.NewGroup(breaker.Config{}, breaker.ByEndpoint)
-				b := balance(st, loadbalance.Health{}, addressesOf(8)...)
+				b := balance(st, loadbalance.HealthConfig{}, addressesOf(8)...)
 				var s service
 				var mu sync.Mutex
 				left := map[string]int{}
@@ -107,7 +107,7 @@ func TestCallsDoNotFailBecauseEndpointsChange(t *testing.T) {
 func TestCallsDoNotFailBecauseEndpointsChangeAtOnce(t *testing.T) {
 	leak.Check(t)
 	for _, st := range strategies {
-		b := balance(st, loadbalance.Health{}, addressesOf(8)...)
+		b := balance(st, loadbalance.HealthConfig{}, addressesOf(8)...)
 		var s service
 		call := s.under(retry.New(retry.Config{}), b, breaker.NewGroup(breaker.Config{}, breaker.ByEndpoint))
 		var stop atomic.Bool
@@ -128,7 +128,7 @@ func TestCallsDoNotFailBecauseEndpointsChangeAtOnce(t *testing.T) {
 			for _, n := range b.Nodes() {
 				known[n] = true
 			}
-			if err := b.Update(loadbalance.Addresses(addressesOf(8)[:1+i%8]...)...); err != nil {
+			if err := b.Update(loadbalance.Endpoints(addressesOf(8)[:1+i%8]...)...); err != nil {
 				t.Error(err)
 			}
 		}
@@ -152,7 +152,7 @@ func TestCallsDoNotFailBecauseEndpointsChangeAtOnce(t *testing.T) {
 func TestInFlightIsZeroAfterAStormOfEverything(t *testing.T) {
 	leak.Check(t)
 	for _, st := range strategies {
-		b := balance(st, loadbalance.Health{Ejection: time.Millisecond, MaxEjection: 2 * time.Millisecond, SlowStart: time.Millisecond}, addressesOf(5)...)
+		b := balance(st, loadbalance.HealthConfig{BaseEjection: time.Millisecond, MaxEjection: 2 * time.Millisecond, SlowStart: time.Millisecond}, addressesOf(5)...)
 		group := breaker.NewGroup(breaker.Config{ConsecutiveFailures: 2, Cooldown: time.Millisecond, MaxCooldown: 2 * time.Millisecond}, breaker.ByEndpoint)
 		var turn atomic.Int64
 		call := backstay.Bind(
@@ -205,7 +205,7 @@ func TestInFlightIsZeroAfterAStormOfEverything(t *testing.T) {
 		}
 		for range 20 {
 			for n := range 5 {
-				if err := b.Update(loadbalance.Addresses(addressesOf(5)[:1+n]...)...); err != nil {
+				if err := b.Update(loadbalance.Endpoints(addressesOf(5)[:1+n]...)...); err != nil {
 					t.Error(err)
 				}
 				for _, n := range b.Nodes() {
@@ -237,8 +237,8 @@ func TestEverythingAtOnce(t *testing.T) {
 	var changes atomic.Int64
 	b := loadbalance.NewBalancer(loadbalance.Config{
 		Strategy:  loadbalance.PeakEWMA(),
-		Endpoints: loadbalance.Addresses(addressesOf(4)...),
-		Health:    loadbalance.Health{Failures: 1, Ejection: time.Microsecond, MaxEjection: time.Microsecond, SlowStart: time.Microsecond, Slower: 2},
+		Endpoints: loadbalance.Endpoints(addressesOf(4)...),
+		Health:    loadbalance.HealthConfig{ConsecutiveFailures: 1, BaseEjection: time.Microsecond, MaxEjection: time.Microsecond, SlowStart: time.Microsecond, LatencyFactor: 2},
 		OnChange:  func(loadbalance.Change) { changes.Add(1) },
 	})
 	var s service
@@ -257,8 +257,8 @@ func TestEverythingAtOnce(t *testing.T) {
 		all.Go(func() { repeat(context.Background(), 500, call) })
 		all.Go(func() {
 			for i := range 100 {
-				_ = b.Update(loadbalance.Addresses(addressesOf(4)[:2+i%3]...)...)
-				_, _, _, _ = b.String(), b.Nodes(), b.Addresses(), b.Lookup()
+				_ = b.Update(loadbalance.Endpoints(addressesOf(4)[:2+i%3]...)...)
+				_, _, _, _ = b.String(), b.Nodes(), b.Addresses(), b.LookupStatus()
 				b.OnLeave(func(string) {})
 			}
 		})

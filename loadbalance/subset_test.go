@@ -223,7 +223,7 @@ func TestSubsetAllocatesNothing(t *testing.T) {
 		t.Skip("counts allocations")
 	}
 	s := loadbalance.Subset(loadbalance.SubsetConfig{Size: 5}, loadbalance.PeakEWMA())
-	if got := allocates(s, loadbalance.Addresses(hosts(20)...)); got != 0 {
+	if got := allocates(s, loadbalance.Endpoints(hosts(20)...)); got != 0 {
 		t.Errorf("a call by %v allocates %v times, want 0", s, got)
 	}
 }

@@ -75,7 +75,7 @@ func (f *fleet) try(strategy loadbalance.Strategy, retries bool) {
 	balancer := loadbalance.NewBalancer(loadbalance.Config{
 		Strategy:  strategy,
 		Endpoints: f.endpoints(),
-		Health:    loadbalance.Health{SlowStart: 300 * time.Millisecond}, // the show is short
+		Health:    loadbalance.HealthConfig{SlowStart: 300 * time.Millisecond}, // the show is short
 	})
 	client := &http.Client{Transport: httpcall.NewTransport(policy(balancer, retries), httpcall.Config{})}
 

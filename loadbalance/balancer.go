@@ -287,9 +287,6 @@ func (b *Balancer) mustBeMade() {
 	}
 }
 
-// errClosed is why a balancer that was closed has no endpoint.
-var errClosed = &NoEndpointError{Why: "the balancer is closed"}
-
 // current returns the nodes, and waits for the first where there were none yet.
 func (b *Balancer) current(ctx context.Context, call *backstay.Call) (*set, error) {
 	if s := b.set.Load(); s != nil {

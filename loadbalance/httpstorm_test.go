@@ -79,7 +79,7 @@ func TestCloseDoesNotWaitForABodyThatNobodyCloses(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	want := "loadbalance: closed with 1 calls in flight; a response body that is not closed keeps its call in flight"
+	want := "loadbalance: closed while calls are in flight (1): context deadline exceeded; a response body that is not closed keeps its call in flight"
 	if err := balancer.Close(ctx); err == nil || err.Error() != want {
 		t.Errorf("Close() with an open body = %v, want %s", err, want)
 	}

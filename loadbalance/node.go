@@ -8,7 +8,7 @@ import (
 
 // A Node is an endpoint as a Balancer knows it: with what is in flight there,
 // how fast it answers and whether it is well. It can be read while the balancer
-// runs, and stays what it was after its endpoint has left.
+// runs, and after its endpoint has left.
 type Node struct {
 	address  string
 	balancer *Balancer
@@ -81,9 +81,9 @@ func (n *Node) Address() string { return n.address }
 // result neither failed nor closed.
 func (n *Node) InFlight() int { return int(n.calls.Load()) }
 
-// Latency returns the moving average of the time to an answer, in which failures
-// count as slow. 0 means that there was no answer
-// yet.
+// Latency returns the moving average of the time to an answer, in which a
+// failure counts as 2 seconds at least. It is as of the last answer, and 0 before
+// the first, also after an endpoint has come back.
 func (n *Node) Latency() time.Duration {
 	return time.Duration(average(n.average.Load()).latency())
 }

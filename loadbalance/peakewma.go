@@ -130,6 +130,13 @@ func fade(bits, t uint32) float64 {
 // fallPerTick is by how much the bits of a float32 are less after a tick.
 var fallPerTick = uint64(math.Round(math.Log2E * (1 << tickUnit) / float64(tau) * (1 << 23)))
 
+// kept returns the weight of an average in the next, t ticks later. It is nearly
+// exp(-t/tau), which fade is not for a small t: there it falls too slowly.
+func kept(t uint32) float64 {
+	x := float64(max(int32(t), 0)) * (1 << tickUnit) / float64(tau)
+	return 1 / (1 + x + x*x/2)
+}
+
 // observe takes the latency of an answer into the average, by the time since the
 // last. A failure is taken in like that too: what fails now and then costs its
 // share of the penalty, and what always fails costs all of it.
@@ -139,7 +146,7 @@ func (n *Node) observe(at, took time.Duration) {
 		was := average(n.average.Load())
 		is := float64(max(took, 1)) // 0 is for what is not known
 		if was != 0 {
-			is += (was.latency() - is) * fade(math.Float32bits(1), tick-uint32(was))
+			is += (was.latency() - is) * kept(tick-uint32(was))
 		}
 		if n.average.CompareAndSwap(uint64(was), uint64(newAverage(is, tick))) {
 			return

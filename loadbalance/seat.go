@@ -70,7 +70,7 @@ const circuitOpen = "circuit_open"
 // reject tells that there is no endpoint for the call.
 func (s *seat) reject(call *backstay.Call, err error) {
 	if call.Watched() {
-		call.Emit(backstay.Event{Kind: backstay.EventReject, Attempt: call.Attempt, Source: s.balancer.String(), Reason: backstay.TypeOf(err), Err: err})
+		call.Emit(backstay.Event{Kind: backstay.EventReject, Attempt: call.Attempt, Source: s.balancer.strategy.name, Reason: backstay.TypeOf(err), Err: err})
 	}
 }
 

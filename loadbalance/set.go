@@ -2,6 +2,7 @@ package loadbalance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -36,7 +37,7 @@ func (s *set) pick(q query) (*Node, bool) {
 func (s *set) why() string {
 	switch {
 	case s.closed:
-		return errClosed.Why
+		return "the balancer is closed"
 	case len(s.nodes) == 0:
 		return "there are none"
 	}
@@ -55,7 +56,7 @@ func (b *Balancer) Update(endpoints ...Endpoint) error {
 	b.mu.Lock()
 	defer b.unlock()
 	if b.closing {
-		return errClosed
+		return ErrClosed
 	}
 	b.lookup = LookupStatus{FoundAt: time.Now()}
 	b.replace(endpoints)
@@ -167,14 +168,34 @@ func (b *Balancer) OnLeave(f func(address string)) {
 	b.onLeave = append(b.onLeave, f)
 }
 
-// maxClose bounds how long Close waits, whatever its context says.
+// maxClose bounds how long Close waits where its context does not.
 const maxClose = 30 * time.Second
 
+// ErrClosed is the error of Update after Close.
+var ErrClosed = errors.New("loadbalance: the balancer is closed")
+
 // Close takes all endpoints out and waits until their calls have ended, at most
-// as long as ctx lasts, and at most 30 seconds. The error tells how many had
-// not. Calls that are made afterwards fail with a NoEndpointError.
+// until ctx ends, and at most 30 seconds where ctx has no deadline. If there are
+// calls left then, the error tells how many, and is ctx's too. Calls that are
+// made after Close fail with a NoEndpointError.
 func (b *Balancer) Close(ctx context.Context) error {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, maxClose)
+		defer cancel()
+	}
+	select {
+	case <-b.close():
+		return nil
+	case <-ctx.Done():
+		return b.unclosed(ctx.Err())
+	}
+}
+
+// close takes all endpoints out and returns what is closed when no call is left.
+func (b *Balancer) close() <-chan struct{} {
 	b.mu.Lock()
+	defer b.unlock()
 	if !b.closing {
 		b.replace(nil)
 		b.set.Store(&set{root: b.set.Load().root, closed: true})
@@ -184,17 +205,7 @@ func (b *Balancer) Close(ctx context.Context) error {
 			b.finish()
 		}
 	}
-	closed := b.closed
-	b.unlock()
-	t := time.NewTimer(maxClose)
-	defer t.Stop()
-	select {
-	case <-closed:
-		return nil
-	case <-t.C:
-	case <-ctx.Done():
-	}
-	return b.unclosed()
+	return b.closed
 }
 
 // finish says that no call is left after Close.
@@ -206,7 +217,9 @@ func (b *Balancer) finish() {
 	}
 }
 
-func (b *Balancer) unclosed() error {
+// unclosed returns the error of a Close that ended with err, or nil if the last
+// call has ended in the meantime.
+func (b *Balancer) unclosed(err error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	calls := 0
@@ -216,5 +229,5 @@ func (b *Balancer) unclosed() error {
 	if calls == 0 {
 		return nil
 	}
-	return fmt.Errorf("loadbalance: closed with %d calls in flight; a response body that is not closed keeps its call in flight", calls)
+	return fmt.Errorf("loadbalance: closed while calls are in flight (%d): %w; a response body that is not closed keeps its call in flight", calls, err)
 }

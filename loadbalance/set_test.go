@@ -343,8 +343,8 @@ func TestCloseWaitsForCallsNoLongerThanItsContext(t *testing.T) {
 	}{
 		{"nothing in flight", time.Minute, 0, 0, ""},
 		{"bodies that are closed", time.Minute, 7 * time.Second, 7 * time.Second, ""},
-		{"the context ends", 3 * time.Second, time.Hour, 3 * time.Second, "loadbalance: closed with 2 calls in flight; a response body that is not closed keeps its call in flight"},
-		{"a context without end", 0, time.Hour, 30 * time.Second, "loadbalance: closed with 2 calls in flight; a response body that is not closed keeps its call in flight"},
+		{"the context ends", 3 * time.Second, time.Hour, 3 * time.Second, "loadbalance: closed while calls are in flight (2): context deadline exceeded; a response body that is not closed keeps its call in flight"},
+		{"a context without end", 0, time.Hour, 30 * time.Second, "loadbalance: closed while calls are in flight (2): context deadline exceeded; a response body that is not closed keeps its call in flight"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -54,7 +54,7 @@ func (b *Balancer) settle(a attempt, at time.Duration, v verdict, err error) {
 		n.atLeast(at, took)
 		a.ignore()
 	case answered:
-		n.judged.Add(1)
+		n.tally.add(at, false)
 		n.observe(at, took)
 		if n.streak.Load() != 0 {
 			n.streak.Store(0)
@@ -65,8 +65,7 @@ func (b *Balancer) settle(a attempt, at time.Duration, v verdict, err error) {
 			b.compare(n, at)
 		}
 	case failed:
-		n.judged.Add(1)
-		n.failed.Add(1)
+		n.tally.add(at, true)
 		n.observe(at, max(took, penalty))
 		b.failure(a, at, int(n.streak.Add(1)), err)
 	}

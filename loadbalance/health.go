@@ -23,12 +23,13 @@ type HealthConfig struct {
 	ConsecutiveFailures int
 
 	// FailureRate ejects an endpoint whose share of failed attempts is this much
-	// above that of the others, such as 0.5 beside 0.2, once it has 20 attempts
-	// within 10 seconds. 0 means 0.3; Never leaves this limit out.
+	// above that of the others, such as 0.5 beside 0.2, once it has 20 attempts.
+	// It goes by the last 5 to 10 seconds. 0 means 0.3; Never leaves this limit
+	// out.
 	FailureRate float64
 
 	// LatencyFactor ejects an endpoint whose latency is this many times the
-	// median of the others. 0 means that none is ejected for being slow, which
+	// median of the others, once it has 20 attempts in the last 5 to 10 seconds. 0 means that none is ejected for being slow, which
 	// PeakEWMA makes unnecessary.
 	LatencyFactor float64
 

@@ -177,30 +177,51 @@ func TestFailureRateFarFromThePeersEjects(t *testing.T) {
 		{"too few calls", map[string]act{"a": failing(2)}, 4 * 19, nil},
 		{"a quarter fails", map[string]act{"a": failing(4)}, 400, nil},
 		{"all fail alike", map[string]act{"a": failing(2), "b": failing(2), "c": failing(2), "d": failing(2)}, 4000, nil},
+		{"all but one fail alike", map[string]act{"a": failing(2), "b": failing(2), "c": failing(2)}, 4000, nil},
 		{"the others fail less", map[string]act{"a": is(errDown), "b": failing(4), "c": failing(4), "d": failing(4)}, 400, []string{"a"}},
 		{"the others fail nearly as often", map[string]act{"a": failing(2), "b": failing(3), "c": failing(3), "d": failing(3)}, 4000, nil},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			in(t, loadbalance.RoundRobin(), rated, []string{"a", "b", "c", "d"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
-				for address, a := range row.acts {
-					s.becomes(address, a)
-				}
-				call := s.under(b)
-				var ejected []string
-				for range row.calls {
-					_ = call(t.Context())
-					pass(4900 * time.Millisecond / time.Duration(row.calls))
-				}
-				for _, n := range b.Nodes() {
-					if n.State() == loadbalance.Ejected {
-						ejected = append(ejected, n.Address())
-					}
-				}
-				if !slices.Equal(ejected, row.want) {
-					t.Errorf("ejected after %d calls = %v, want %v", row.calls, ejected, row.want)
-				}
+				ejects(t, b, s, row.acts, row.calls, row.want)
 			})
 		})
+		// What is well has counted nothing but good calls for minutes, and has
+		// no part in the rate of the peers but by those of late.
+		t.Run(row.name+" after 100000 good calls", func(t *testing.T) {
+			in(t, loadbalance.RoundRobin(), rated, []string{"a", "b", "c", "d"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
+				call := s.under(b)
+				for range 1000 {
+					repeat(t.Context(), 100, call)
+					pass(100 * time.Millisecond)
+				}
+				pass(11 * time.Second) // in which nobody counts anything
+				ejects(t, b, s, row.acts, row.calls, row.want)
+			})
+		})
+	}
+}
+
+// ejects makes calls over 5 seconds at endpoints that do as acts says, and tells
+// where others are ejected than want.
+func ejects(t *testing.T, b *loadbalance.Balancer, s *service, acts map[string]act, calls int, want []string) {
+	t.Helper()
+	for address, a := range acts {
+		s.becomes(address, a)
+	}
+	call := s.under(b)
+	for range calls {
+		_ = call(t.Context())
+		pass(4900 * time.Millisecond / time.Duration(calls))
+	}
+	var ejected []string
+	for _, n := range b.Nodes() {
+		if n.State() == loadbalance.Ejected {
+			ejected = append(ejected, n.Address())
+		}
+	}
+	if !slices.Equal(ejected, want) {
+		t.Errorf("ejected after %d calls = %v, want %v", calls, ejected, want)
 	}
 }
 

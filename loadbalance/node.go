@@ -14,9 +14,7 @@ type Node struct {
 	balancer *Balancer
 	endpoint atomic.Pointer[Endpoint]
 	done     func(error)  // counts a call out; made once, so that a pick allocates nothing
-	judged   atomic.Int64 // attempts in the current window of the failure rate
-	failed   atomic.Int64
-	window   atomic.Int64 // a reading of the clock: when the counting of the two began
+	tally    tally        // for the failure rate
 	compared atomic.Int64 // a reading of the clock: when its latency was compared with that of its peers
 	cameBack atomic.Int64 // a reading of the clock: the beginning of the slow start, of a new one too
 	probing  atomic.Bool  // the single probe of an endpoint that was ejected is under way
@@ -62,6 +60,7 @@ func (l *load) ages(now time.Duration) float64 {
 func newNode(b *Balancer, e Endpoint) *Node {
 	n := &Node{address: e.Address, balancer: b}
 	n.done = func(error) { n.end() }
+	n.tally.reset(b.time())
 	n.describe(e)
 	return n
 }

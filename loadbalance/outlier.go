@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// The window of failure rates, and how many attempts it must have.
+// The window of failure rates, see tally, and how many attempts it must have.
 const (
 	rateWindow = 10 * time.Second
 	rateCalls  = 20
@@ -14,21 +14,17 @@ const (
 )
 
 // suspects reports whether so many attempts at n fail that it is worth to
-// compare it with its peers. A failure after a quiet window begins another.
+// compare it with its peers.
 func (b *Balancer) suspects(n *Node, at time.Duration) bool {
 	if b.health.FailureRate == Never {
 		return false
 	}
-	if began := n.window.Load(); (began == 0 || at-time.Duration(began) > rateWindow) && n.window.CompareAndSwap(began, int64(at)) {
-		n.judged.Store(1)
-		n.failed.Store(1)
-		return false
-	}
-	calls := n.judged.Load()
-	return calls >= rateCalls && float64(n.failed.Load()) >= b.health.FailureRate*float64(calls)
+	attempts, failures := n.tally.read(at)
+	return attempts >= rateCalls && float64(failures) >= b.health.FailureRate*float64(attempts)
 }
 
-// sicker reports whether n fails more than its peers.
+// sicker reports whether n fails more than its peers. Their rate is that of all
+// their attempts: what a call has to expect that goes elsewhere.
 func (b *Balancer) sicker(n *Node, at time.Duration) bool {
 	if !b.suspects(n, at) || b.judged != 0 && at-b.judged < rateEvery {
 		return false
@@ -37,19 +33,21 @@ func (b *Balancer) sicker(n *Node, at time.Duration) bool {
 	var others, theirs int64
 	for _, p := range b.set.Load().nodes {
 		if p != n && p.State().picked() {
-			others += p.judged.Load()
-			theirs += p.failed.Load()
+			attempts, failures := p.tally.read(at)
+			others += attempts
+			theirs += failures
 		}
 	}
 	peers := float64(theirs) / float64(max(others, 1))
-	return float64(n.failed.Load())/float64(n.judged.Load()) >= peers+b.health.FailureRate
+	attempts, failures := n.tally.read(at)
+	return float64(failures)/float64(max(attempts, 1)) >= peers+b.health.FailureRate
 }
 
 // compare ejects n if it is far slower than its peers and those can carry its
 // load, which they can while they answer as they did.
 func (b *Balancer) compare(n *Node, at time.Duration) {
 	last := n.compared.Load()
-	if n.judged.Load() < rateCalls || last != 0 && at-time.Duration(last) < rateEvery || !n.compared.CompareAndSwap(last, int64(at)) {
+	if attempts, _ := n.tally.read(at); attempts < rateCalls || last != 0 && at-time.Duration(last) < rateEvery || !n.compared.CompareAndSwap(last, int64(at)) {
 		return
 	}
 	b.mu.Lock()

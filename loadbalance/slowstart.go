@@ -12,13 +12,12 @@ func (b *Balancer) warm(n *Node, err error) {
 	w := &n.well
 	w.stopTimer()
 	w.unhealthy = false
-	n.window.Store(0)
+	now := b.time()
+	n.tally.reset(now)
 	n.streak.Store(0)
-	n.judged.Store(0)
-	n.failed.Store(0)
 	n.average.Store(0)
 	n.probing.Store(false)
-	n.cameBack.Store(int64(b.time()))
+	n.cameBack.Store(int64(now))
 	if b.health.SlowStart == Never {
 		b.become(n, Available, err)
 		return

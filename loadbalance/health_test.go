@@ -601,6 +601,8 @@ func TestSlowerEjectsWhatIsFarAboveItsPeers(t *testing.T) {
 	}
 }
 
+// To PeakEWMA what was ejected has a latency of 2 s at first, which fades.
+//
 // L-19, H-48
 func TestAllAreUsedWhenLessThanHalfAreWell(t *testing.T) {
 	for _, st := range strategies {
@@ -622,6 +624,7 @@ func TestAllAreUsedWhenLessThanHalfAreWell(t *testing.T) {
 				}
 				for i, want := range []int{3, 2, 4, 4} {
 					sicken(t, b, b.Addresses()[i])
+					pass(30 * time.Second)
 					if got := used(); got != want {
 						t.Errorf("with %d of 4 ejected %d are used, want %d", i+1, got, want)
 					}
@@ -631,7 +634,6 @@ func TestAllAreUsedWhenLessThanHalfAreWell(t *testing.T) {
 	}
 }
 
-// H-48
 func TestPanicThresholdCanBeSwitchedOff(t *testing.T) {
 	for _, st := range strategies {
 		in(t, st, loadbalance.HealthConfig{PanicThreshold: never}, []string{"a"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {

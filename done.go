@@ -1,9 +1,9 @@
 package backstay
 
-// A doneList holds the OnDone functions of a call: two in place, which is what
+// A doneList holds the OnDone functions of a call: three in place, which is what
 // most stacks need, and more on the heap.
 type doneList struct {
-	first [2]func(error)
+	first [3]func(error)
 	more  []func(error)
 	n     int
 }

@@ -31,7 +31,6 @@ func TestWritesAreKnownByTheirMethod(t *testing.T) {
 	}
 }
 
-// L-1
 func TestReplicasServeWhatIsNoWrite(t *testing.T) {
 	var at string
 	b := loadbalance.NewBalancer(loadbalance.Config{

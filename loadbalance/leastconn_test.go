@@ -27,7 +27,6 @@ func held(t *testing.T, b *loadbalance.Balancer, calls int) map[string]int {
 	return load
 }
 
-// L-1
 func TestLeastConnectionsOfAllFillsEvenly(t *testing.T) {
 	for _, row := range []struct {
 		endpoints []loadbalance.Endpoint
@@ -48,7 +47,7 @@ func TestLeastConnectionsOfAllFillsEvenly(t *testing.T) {
 // Two distinct choices: of two endpoints the idle one is always taken, which a
 // draw with replacement misses every fourth time.
 //
-// L-1, L-4
+// L-4
 func TestLeastConnectionsComparesTwoDistinctOnes(t *testing.T) {
 	b := balance(loadbalance.LeastConnections(), loadbalance.HealthConfig{}, "a", "b")
 	for i := range 100 {
@@ -61,8 +60,6 @@ func TestLeastConnectionsComparesTwoDistinctOnes(t *testing.T) {
 
 // Two choices keep the fullest of 100 endpoints within a few calls of the mean,
 // where draws make it some twenty.
-//
-// L-1
 func TestLeastConnectionsFillsNearlyEvenly(t *testing.T) {
 	b := balance(loadbalance.LeastConnections(), loadbalance.HealthConfig{}, addressesOf(100)...)
 	for address, n := range held(t, b, 5000) {

@@ -33,7 +33,6 @@ func database(above backstay.Middleware, h loadbalance.HealthConfig, s loadbalan
 	}))
 }
 
-// L-1
 func TestWritesGoToThePrimaryAndReadsToReplicas(t *testing.T) {
 	for _, s := range strategies {
 		f := database(nil, loadbalance.HealthConfig{}, s)
@@ -48,7 +47,7 @@ func TestWritesGoToThePrimaryAndReadsToReplicas(t *testing.T) {
 	}
 }
 
-// L-1, L-23
+// L-23
 func TestReadIsTriedAtThePrimaryLast(t *testing.T) {
 	f := database(again(4), fearless, loadbalance.RoundRobin())
 	f.set(true, "p", "r1", "r2")
@@ -62,7 +61,7 @@ func TestReadIsTriedAtThePrimaryLast(t *testing.T) {
 
 // Whatever happens to the primary.
 //
-// L-1, L-19
+// L-19
 func TestWriteNeverGoesToAReplica(t *testing.T) {
 	for _, s := range strategies {
 		synctest.Test(t, func(t *testing.T) {
@@ -97,7 +96,6 @@ func TestWriteNeverGoesToAReplica(t *testing.T) {
 	}
 }
 
-// L-1
 func TestWriteWithoutAPrimaryFails(t *testing.T) {
 	f := newFleet(again(3), loadbalance.New(loadbalance.PrimaryReplica(isWrite, loadbalance.PeakEWMA()), "r1", "r2"))
 	_, err := f.call(t.Context(), "write")
@@ -112,7 +110,7 @@ func TestWriteWithoutAPrimaryFails(t *testing.T) {
 // One replica is all there is beside the primary, so the replicas by themselves
 // would be too few to be left alone.
 //
-// L-1, L-19
+// L-19
 func TestReadsGoToThePrimaryWhileReplicasAreEjected(t *testing.T) {
 	for _, s := range strategies {
 		synctest.Test(t, func(t *testing.T) {

@@ -197,6 +197,35 @@ func TestRetryGoesToAnotherEndpoint(t *testing.T) {
 	}
 }
 
+// Two attempts fail and the third is answered: each is its endpoint's, and what
+// became of the call is nobody's.
+//
+// L-23
+func TestEveryAttemptCountsForItsEndpoint(t *testing.T) {
+	for _, st := range strategies {
+		b := balance(st, loadbalance.HealthConfig{}, "a", "b", "c")
+		var tried []string
+		call := backstay.Bind(
+			backstay.New(retry.New(retry.Config{MaxAttempts: 3, Backoff: retry.NoPause(), NoBudget: true}), b),
+			backstay.Op[int, int]{Do: func(_ context.Context, call *backstay.Call, _ int) (int, error) {
+				if tried = append(tried, call.Endpoint); len(tried) < 3 {
+					return 0, errDown
+				}
+				return 0, nil
+			}},
+		)
+		if _, err := call(t.Context(), 0); err != nil || len(tried) != 3 {
+			t.Fatalf("%v: a call of which 2 attempts fail = %v after attempts at %v, want nil after 3", st, err, tried)
+		}
+		for i, want := range []int{1, 1, 0} {
+			n := node(t, b, tried[i])
+			if n.Failures() != want || n.Latency() == 0 || n.InFlight() != 0 {
+				t.Errorf("%v: attempt %d: Failures, Latency, InFlight = %d, %v, %d; want %d, one, 0", st, i+1, n.Failures(), n.Latency(), n.InFlight(), want)
+			}
+		}
+	}
+}
+
 // A body whose end the call waits for, and an answer that came before.
 //
 // L-8

@@ -54,7 +54,8 @@ type HealthConfig struct {
 
 	// SlowStart is how long it takes a new or recovered endpoint to get its full
 	// share. 0 means 5 seconds; Never leaves it out. The hash strategies have
-	// none, for a key belongs to one endpoint.
+	// none, for a key belongs to one endpoint, and a Custom has what it makes of
+	// Node.State.
 	SlowStart time.Duration
 }
 

@@ -1,5 +1,5 @@
 # The steps are listed once, in .ci/run; `.ci/run lint test` runs some of them.
-.PHONY: check bench semantics
+.PHONY: check bench semantics simulation
 
 check:
 	@.ci/run
@@ -11,3 +11,7 @@ bench:
 # Refreshes the tests named in docs/semantics.md.
 semantics:
 	go test -run '^TestSemantics$$' . -update
+
+# Refreshes the tables and plots of docs/loadbalancing.md, in some 10 minutes.
+simulation:
+	go test ./loadbalance -run '^TestSimulation$$' -simulation.full -timeout 2h

@@ -54,7 +54,7 @@ var (
 	BlackHole     = Scenario{Name: "black hole", Uneven: true, Events: sick(Event{Server: blackHole, Change: Hang})}
 	FastFail      = Scenario{Name: "fast fail", Uneven: true, Events: sick(Event{Server: blackHole, Change: Fail})}
 	PartFail      = Scenario{Name: "part fail", Uneven: true, Events: sick(Event{Server: blackHole, Change: Flake})}
-	Both          = Scenario{Name: "gray-slow and black hole", Uneven: true, Events: sick(Event{Server: graySlow, Change: Slow}, Event{Server: blackHole, Change: Hang})}
+	Both          = Scenario{Name: "both", Uneven: true, Events: sick(Event{Server: graySlow, Change: Slow}, Event{Server: blackHole, Change: Hang})}
 	Churn         = Scenario{Name: "churn", Uneven: true, Events: churn}
 
 	// HangRecovery, FailRecovery and SlowRecovery have a server heal after

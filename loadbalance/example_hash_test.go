@@ -11,7 +11,7 @@ import (
 // A user's calls go to one endpoint, which has what it needs in its cache.
 func ExampleHash() {
 	byUser := func(_ context.Context, call *backstay.Call) string {
-		user, _ := backstay.Request[string](call)
+		user, _ := backstay.Peek[string](call)
 		return user
 	}
 	caches := loadbalance.New(

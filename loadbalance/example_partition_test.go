@@ -11,7 +11,7 @@ import (
 
 // byName is the key of calls that ask for a customer.
 func byName(_ context.Context, call *backstay.Call) string {
-	name, _ := backstay.Request[string](call)
+	name, _ := backstay.Peek[string](call)
 	return name
 }
 

@@ -12,7 +12,7 @@ import (
 // Writes go to the primary, reads to a replica.
 func ExamplePrimaryReplica() {
 	changes := func(_ context.Context, call *backstay.Call) bool {
-		statement, _ := backstay.Request[string](call)
+		statement, _ := backstay.Peek[string](call)
 		return !strings.HasPrefix(statement, "SELECT")
 	}
 	database := loadbalance.NewBalancer(loadbalance.Config{

@@ -98,7 +98,7 @@ func (f *fleet) fails(t *testing.T, address string, keys []string) {
 
 // request returns the request of a call as its key.
 func request(_ context.Context, call *backstay.Call) string {
-	key, _ := backstay.Request[string](call)
+	key, _ := backstay.Peek[string](call)
 	return key
 }
 

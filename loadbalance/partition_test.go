@@ -105,7 +105,7 @@ func TestCallWithoutAPartitionFails(t *testing.T) {
 func TestEndpointsTellTheirPartitions(t *testing.T) {
 	s := must(loadbalance.HashSchema(part("red"), part("blue")))
 	at := func(address, parts string) loadbalance.Endpoint {
-		return loadbalance.Endpoint{Address: address, Attributes: map[string]string{"partition": parts}}
+		return loadbalance.Endpoint{Address: address, Attributes: map[string]string{loadbalance.PartitionAttribute: parts}}
 	}
 	b := loadbalance.NewBalancer(loadbalance.Config{
 		Strategy:  loadbalance.NewPartitions(request, s, loadbalance.RoundRobin()).Strategy(),

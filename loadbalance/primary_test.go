@@ -16,7 +16,7 @@ import (
 
 // isWrite reports whether a request of a test is a write.
 func isWrite(_ context.Context, call *backstay.Call) bool {
-	r, _ := backstay.Request[string](call)
+	r, _ := backstay.Peek[string](call)
 	return strings.HasPrefix(r, "write")
 }
 

@@ -24,6 +24,10 @@ type Shard[Req, Resp any] struct {
 // decides whether what came is enough, and releases what it does not return. A
 // request without parts is merged from none.
 //
+// Each part has a goroutine of its own, however many there are: split bounds
+// them, or call does. A part that fails cancels no other, for merge may do
+// without it.
+//
 // All calls have the ctx of the caller, and so one deadline. A panic in one of
 // them goes on in the caller, once all have returned, as runtime.Goexit does.
 // call must be safe for concurrent use.

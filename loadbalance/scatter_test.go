@@ -159,7 +159,7 @@ func TestScatterNeedsItsFunctions(t *testing.T) {
 func TestScatterOverPartitions(t *testing.T) {
 	s := must(loadbalance.RangeSchema(from("", "low", "a"), from("n", "high", "b")))
 	p := loadbalance.NewPartitions(func(_ context.Context, call *backstay.Call) string {
-		keys, _ := backstay.Request[[]string](call)
+		keys, _ := backstay.Peek[[]string](call)
 		return keys[0]
 	}, s, loadbalance.RoundRobin())
 	type answers map[string]string

@@ -94,6 +94,17 @@ func (b *Balancer) replace(endpoints []Endpoint) {
 	}
 }
 
+// rebuild makes the picker anew, from the same nodes. It reports whether the
+// balancer is in use.
+func (b *Balancer) rebuild() bool {
+	b.mu.Lock()
+	defer b.unlock()
+	if s := b.set.Load(); s != nil && !b.closing {
+		b.set.Store(&set{nodes: s.nodes, root: b.strategy.make(site{balancer: b, before: s.root}, s.nodes)})
+	}
+	return !b.closing
+}
+
 // is reports whether the nodes of the set are those endpoints.
 func (s *set) is(endpoints []Endpoint) bool {
 	return slices.EqualFunc(s.nodes, endpoints, func(n *Node, e Endpoint) bool {

@@ -302,7 +302,7 @@ func TestCallWithoutEndpointIsAnEvent(t *testing.T) {
 	if len(o.events) != 1 {
 		t.Fatalf("events = %+v, want one", o.events)
 	}
-	want := backstay.Event{Kind: backstay.EventReject, Attempt: 1, Source: "balance(round robin over 0)", Reason: "no_endpoint", Err: err}
+	want := backstay.Event{Kind: backstay.EventReject, Attempt: 1, Source: "round robin", Reason: "no_endpoint", Err: err}
 	if o.events[0] != want {
 		t.Errorf("event = %+v, want %+v", o.events[0], want)
 	}

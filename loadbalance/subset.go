@@ -41,8 +41,8 @@ func (c SubsetConfig) Validate() error {
 // whenever the client and the endpoints are, in whatever order they come. It
 // panics if cfg is not valid.
 //
-// The smaller the part, the less a client can go around what is slow: subsets
-// of a dozen by Index cost a tenth in p99, drawn ones more than a third.
+// The smaller the part, the less a client can go around what is slow;
+// docs/loadbalancing.md has what a dozen of 50 cost.
 func Subset(cfg SubsetConfig, s Strategy) Strategy {
 	if err := cfg.Validate(); err != nil {
 		panic(err.Error())

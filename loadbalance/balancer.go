@@ -86,6 +86,7 @@ type Balancer struct {
 	nodes    map[string]*Node // by address; those that have left until their last call has ended
 	closed   chan struct{}    // closed when the last call after Close has ended
 	closing  bool
+	warming  int           // how many nodes are in their slow start
 	judged   time.Duration // when failure rates were last compared
 	onLeave  []func(address string)
 	groups   []forgetter // the breakers beneath

@@ -27,6 +27,12 @@ func (b *Balancer) become(n *Node, to State, err error) {
 		return
 	}
 	n.state.Store(uint32(to))
+	if from == Warming {
+		b.warming--
+	}
+	if to == Warming {
+		b.warming++
+	}
 	if b.onChange != nil {
 		c := Change{n.Endpoint(), from, to, err}
 		b.queue = append(b.queue, func() { b.onChange(c) })
@@ -160,7 +166,9 @@ func (b *Balancer) moveOn(n *Node, d time.Duration, from, to State) {
 				to = Unhealthy // the checks say when it is well
 			}
 			b.become(n, to, nil)
-			b.refresh()
+			if to != Available || b.warming == 0 { // or picks may as well go on as they do
+				b.refresh()
+			}
 		}
 	})
 }

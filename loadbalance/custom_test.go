@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/backstay-go/backstay"
 	"github.com/backstay-go/backstay/breaker"
@@ -114,5 +116,142 @@ func TestCustomMayPickWhatItWasNotOffered(t *testing.T) {
 	}
 	if !slices.Equal(left, []string{"a", "a"}) {
 		t.Errorf("OnLeave was told %v, want a when it left and when its last call had ended", left)
+	}
+}
+
+// Each call is offered the nodes in their order, whatever the function did to
+// what it was given before, at the same time as others.
+func TestCustomMaySortWhatItIsOffered(t *testing.T) {
+	var disorder atomic.Bool
+	names := []string{"a", "b", "c", "d"}
+	b := balance(loadbalance.Custom("last", func(_ context.Context, _ *backstay.Call, among []*loadbalance.Node) *loadbalance.Node {
+		var got []string
+		for _, n := range among {
+			got = append(got, n.Address())
+		}
+		if !slices.Equal(got, names) {
+			disorder.Store(true)
+		}
+		slices.Reverse(among)
+		return among[0]
+	}), loadbalance.HealthConfig{}, names...)
+	var all sync.WaitGroup
+	for range 4 {
+		call := new(service).under(b)
+		all.Go(func() { repeat(t.Context(), 100, call) })
+	}
+	all.Wait()
+	if disorder.Load() {
+		t.Errorf("calls were offered other nodes or another order than %v, want that", names)
+	}
+}
+
+type tenant struct{}
+
+// A probe is a call like any other: where the strategy sends it nowhere else, it
+// finds no endpoint out by the calls of others.
+//
+// L-1, L-18
+func TestProbeGoesWhereTheStrategyOfAUserSendsIt(t *testing.T) {
+	byTenant := loadbalance.Custom("by tenant", func(ctx context.Context, _ *backstay.Call, among []*loadbalance.Node) *loadbalance.Node {
+		for _, n := range among {
+			if n.Address() == ctx.Value(tenant{}) {
+				return n
+			}
+		}
+		return nil
+	})
+	for _, more := range []int{0, 20} { // with few nodes those are looked for that can be offered
+		in(t, byTenant, loadbalance.HealthConfig{}, append([]string{"x", "y"}, addressesOf(more)...), func(t *testing.T, b *loadbalance.Balancer, s *service) {
+			x, y := context.WithValue(t.Context(), tenant{}, "x"), context.WithValue(t.Context(), tenant{}, "y")
+			call := s.under(b)
+			s.becomes("x", is(errDown))
+			repeat(x, 5, call)
+			pass(6 * time.Second)
+			s.becomes("x", nil)
+			s.count()
+			repeat(y, 10, call)
+			if got := s.count(); got["x"] != 0 || got["y"] != 10 || state(b, "x") != loadbalance.Probing {
+				t.Errorf("10 calls of y went to %v, and x is %v; want 10 at y, probing", got, state(b, "x"))
+			}
+			if err := call(x); err != nil || s.had("x") != 1 || state(b, "x") != loadbalance.Warming {
+				t.Errorf("a call of x = %v at x, which is %v; want success, warming", err, state(b, "x"))
+			}
+		})
+	}
+}
+
+// A call under way is the probe: others are not offered the node.
+func TestCustomIsOfferedANodeForOneProbe(t *testing.T) {
+	in(t, loadbalance.Custom("first", func(_ context.Context, _ *backstay.Call, among []*loadbalance.Node) *loadbalance.Node {
+		return among[0]
+	}), loadbalance.HealthConfig{}, addressesOf(20), func(t *testing.T, b *loadbalance.Balancer, s *service) {
+		call, sick := s.under(b), addressesOf(1)[0]
+		s.becomes(sick, is(errDown))
+		repeat(t.Context(), 5, call)
+		pass(6 * time.Second)
+		s.becomes(sick, after(time.Second, nil))
+		s.count()
+		var all sync.WaitGroup
+		for range 10 {
+			all.Go(func() { _ = call(t.Context()) })
+		}
+		all.Wait()
+		if n := s.had(sick); n != 1 {
+			t.Errorf("an endpoint that waits for a probe had %d of 10 calls, want 1", n)
+		}
+	})
+}
+
+// The interleaving: two calls are offered the node that waits for a probe before
+// either has taken it, and both want it.
+func TestCustomThatIsTooLateForAProbeIsAskedAgain(t *testing.T) {
+	var together sync.WaitGroup
+	var asked atomic.Int32
+	first := func(_ context.Context, _ *backstay.Call, among []*loadbalance.Node) *loadbalance.Node {
+		if among[0].State() == loadbalance.Probing && asked.Add(1) <= 2 {
+			together.Done()
+			together.Wait()
+		}
+		return among[0]
+	}
+	in(t, loadbalance.Custom("first", first), loadbalance.HealthConfig{}, []string{"a", "b", "c"}, func(t *testing.T, b *loadbalance.Balancer, s *service) {
+		call := s.under(b)
+		s.becomes("a", is(errDown))
+		repeat(t.Context(), 5, call)
+		pass(6 * time.Second)
+		s.becomes("a", after(time.Second, nil))
+		s.count()
+		together.Add(2)
+		var all sync.WaitGroup
+		for range 2 {
+			all.Go(func() { _ = call(t.Context()) })
+		}
+		all.Wait()
+		if got := s.count(); got["a"] != 1 || got["b"] != 1 {
+			t.Errorf("2 calls that both want the probe of a went to %v, want 1 at a and 1 at b", got)
+		}
+	})
+}
+
+// A trial query, which finds out whether a retry need not wait, asks no function
+// that may count.
+func TestCustomIsAskedForPicksOnly(t *testing.T) {
+	asked := 0
+	b := balance(loadbalance.Custom("counting", func(_ context.Context, _ *backstay.Call, among []*loadbalance.Node) *loadbalance.Node {
+		asked++
+		return among[0]
+	}), loadbalance.HealthConfig{}, "a", "b")
+	elsewhere := false
+	looks := backstay.MiddlewareFunc(func(next backstay.Func) backstay.Func {
+		return func(ctx context.Context, call *backstay.Call) error {
+			err := next(ctx, call)
+			elsewhere = call.Elsewhere(ctx)
+			return err
+		}
+	})
+	var s service
+	if err := s.under(looks, b)(t.Context()); err != nil || !elsewhere || asked != 1 {
+		t.Errorf("a call = %v, Elsewhere() = %v, pick was asked %d times; want nil, true, once", err, elsewhere, asked)
 	}
 }

@@ -38,4 +38,4 @@ func (b *Balancer) SetTurn(turn uint32) {
 }
 
 // Turns returns how long the sequence of a Weighted is.
-func (b *Balancer) Turns() int { return len(b.set.Load().root.(*schedule).view.Load().turns) }
+func (b *Balancer) Turns() int { return len(b.set.Load().root.(*schedule).turns) }

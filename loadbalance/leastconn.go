@@ -18,7 +18,9 @@ func LeastConnections() Strategy {
 // that has come last.
 func LeastConnectionsOfAll() Strategy {
 	return Strategy{name: "least connections of all", make: func(s site, nodes []*Node) picker {
-		return newList(s, nodes, leastLoaded)
+		l := newList(s, nodes, leastLoaded)
+		l.redraws = 0 // it would choose the same
+		return l
 	}}
 }
 
@@ -39,7 +41,7 @@ func lessLoaded(q query, among []*Node) *Node {
 }
 
 func leastLoaded(q query, among []*Node) *Node {
-	at := scale(q.random(), len(among)) // ties go to the first, so the first is drawn
+	at := q.index(len(among)) // ties go to the first, so the first is drawn
 	best := among[at]
 	least := best.crowd(q)
 	for i := range among {

@@ -15,8 +15,9 @@ type list struct {
 	site   site
 	nodes  []*Node
 	choose chooser
-	strict bool // choose is given no node that is passed over
 	view   atomic.Pointer[view]
+
+	redraws int // how often choose may be asked again for another of the live nodes
 }
 
 // A view is what a set of nodes looks like to picks.
@@ -28,7 +29,7 @@ type view struct {
 }
 
 func newList(s site, nodes []*Node, choose chooser) *list {
-	l := &list{site: s, nodes: nodes, choose: choose}
+	l := &list{site: s, nodes: nodes, choose: choose, redraws: maxRedraws}
 	l.refresh()
 	return l
 }
@@ -90,19 +91,63 @@ func (l *list) pick(q query) (*Node, bool) {
 	return l.among(q, v)
 }
 
+// manageable is how many nodes are quickly looked through for those that are
+// left. To choose among them is better than to draw until one is hit.
+const manageable = 8
+
 // among picks where some nodes are special.
 func (l *list) among(q query, v *view) (*Node, bool) {
+	if q.avoid&trial != 0 {
+		return v.any(q), false
+	}
 	if len(v.probes) > 0 {
 		if n := v.probe(q); n != nil {
 			return n, true
 		}
 	}
-	if q.avoid&tried == 0 && !(l.strict && q.avoid&blocked != 0) && len(v.live) > 0 {
-		if n := l.choose(q, v.live); n != nil && (q.avoid&blocked == 0 || !q.seat.blocks(n)) {
+	switch {
+	case len(v.live) == 0:
+		return nil, false
+	case q.avoid&(tried|blocked) == 0:
+		return l.choose(q, v.live), false
+	case q.avoid&tried != 0:
+		q.again = true
+	}
+	for range l.chances(q, v) {
+		if n := l.choose(q, v.live); q.admits(n) {
 			return n, false
 		}
+		q.again = true
 	}
 	return l.admitted(q, v), false
+}
+
+// chances returns how often a node is chosen from all that are live in the hope
+// that q admits it, for those that are passed over are few.
+func (l *list) chances(q query, v *view) int {
+	switch {
+	case len(v.live) > manageable:
+		return 1 + l.redraws
+	case q.avoid&tried == 0: // or a rotation would take no turn
+		return 1
+	}
+	return 0
+}
+
+// any returns a live node that q admits. Those that were tried are few, so it
+// finds one soon; it begins anywhere, or breakers that are open might all come
+// first.
+func (v *view) any(q query) *Node {
+	if len(v.live) == 0 {
+		return nil
+	}
+	at := q.index(len(v.live))
+	for i := range v.live {
+		if n := v.live[(at+i)%len(v.live)]; q.admits(n) {
+			return n
+		}
+	}
+	return nil
 }
 
 // scratch holds slices for the nodes that are left when some are passed over.
@@ -110,9 +155,6 @@ var scratch = sync.Pool{New: func() any { return new([]*Node) }}
 
 // admitted picks from the live nodes that q admits.
 func (l *list) admitted(q query, v *view) *Node {
-	if q.avoid&(tried|blocked) == 0 {
-		return nil
-	}
 	buf := scratch.Get().(*[]*Node)
 	among := (*buf)[:0]
 	for _, n := range v.live {

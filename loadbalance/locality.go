@@ -195,7 +195,7 @@ func (v *nearView) first(q query) int {
 	if len(v.shares) == 0 || v.shares[0] == 1 {
 		return 0
 	}
-	at := float64(q.random()>>11) / (1 << 53)
+	at := q.unit()
 	for i, sum := range v.shares {
 		if at < sum {
 			return i

@@ -30,7 +30,7 @@ type load struct {
 	calls   atomic.Int64  // in flight
 	waiting atomic.Uint64 // those without an answer, see wait
 	average atomic.Uint64 // see average
-	scale   atomic.Uint64 // a float64: 1/weight
+	inverse atomic.Uint64 // a float64: 1/weight
 	state   atomic.Uint32
 	streak  atomic.Int32 // failures in a row
 }
@@ -67,7 +67,7 @@ func newNode(b *Balancer, e Endpoint) *Node {
 
 func (n *Node) describe(e Endpoint) {
 	n.endpoint.Store(&e)
-	n.scale.Store(math.Float64bits(1 / float64(e.weight())))
+	n.inverse.Store(math.Float64bits(1 / float64(e.weight())))
 }
 
 // Endpoint returns the endpoint as it was given last.
@@ -113,7 +113,7 @@ func (n *Node) end() {
 }
 
 // perWeight returns 1/weight.
-func (n *Node) perWeight() float64 { return math.Float64frombits(n.scale.Load()) }
+func (n *Node) perWeight() float64 { return math.Float64frombits(n.inverse.Load()) }
 
 // scarcity returns what a strategy multiplies the load of n with: 1/weight, and
 // more during the slow start.

@@ -3,12 +3,14 @@ package loadbalance
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/breaker"
 	"github.com/backstay-go/backstay/internal/clock"
 )
 
@@ -86,6 +88,63 @@ func BenchmarkPick(b *testing.B) {
 							h.total.Add(1)
 							h.total.Add(-1)
 						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// BenchmarkRetry measures what a retry costs: whether there is another endpoint,
+// and the pick of it. n does not matter, but for the strategies that look at
+// all endpoints and for the copy that a Custom is given.
+//
+// L-7
+func BenchmarkRetry(b *testing.B) {
+	benchmarkSpecial(b, func(lb *Balancer, call *backstay.Call) func() {
+		s := &seat{balancer: lb}
+		call.Try(lb.Nodes()[0].address, s)
+		return func() {
+			s.Untried(b.Context(), call)
+			picked, _ = lb.set.Load().pick(query{ctx: b.Context(), call: call, seat: s, avoid: tried})
+		}
+	})
+}
+
+// BenchmarkPickOverBreakers measures a pick that passes over open breakers, of
+// which there is one.
+//
+// L-7
+func BenchmarkPickOverBreakers(b *testing.B) {
+	benchmarkSpecial(b, func(lb *Balancer, call *backstay.Call) func() {
+		group := breaker.NewGroup(breaker.Config{}, breaker.ByEndpoint)
+		for _, n := range lb.Nodes() {
+			group.Breaker(n.address)
+		}
+		group.Breaker(lb.Nodes()[0].address).ForceOpen()
+		s := &seat{balancer: lb, blockers: []blocker{group}}
+		return func() {
+			picked, _ = lb.set.Load().pick(query{ctx: b.Context(), call: call, seat: s, avoid: blocked})
+		}
+	})
+}
+
+// benchmarkSpecial measures picks of each strategy for which some endpoints are
+// passed over.
+func benchmarkSpecial(b *testing.B, prepare func(lb *Balancer, call *backstay.Call) (pick func())) {
+	key := func(context.Context, *backstay.Call) string { return "user 1" }
+	for _, st := range []Strategy{
+		RoundRobin(), Random(), Weighted(), LeastConnections(), LeastConnectionsOfAll(), PeakEWMA(),
+		Hash(HashConfig{Key: key}),
+		Custom("custom", func(_ context.Context, _ *backstay.Call, among []*Node) *Node { return among[rand.IntN(len(among))] }),
+	} {
+		for _, n := range []int{3, 10, 100, 1000} {
+			b.Run(fmt.Sprintf("%v/n=%d", st, n), func(b *testing.B) {
+				lb := New(st, addresses(n)...)
+				inCall(func(call *backstay.Call) {
+					pick := prepare(lb, call)
+					for b.Loop() {
+						pick()
 					}
 				})
 			})

@@ -53,7 +53,7 @@ const (
 	tried   avoid = 1 << iota // those that the call was given before
 	blocked                   // those whose breaker is open
 	probes                    // those that would be probed
-	trial                     // none, but the pick only finds out whether there is a node
+	trial                     // none, but the pick only finds out whether there is a node, and changes nothing
 )
 
 // admits reports whether the pick may be n, as far as the call goes.
@@ -73,6 +73,12 @@ func (q query) random() uint64 {
 	}
 	return rand.Uint64()
 }
+
+// unit returns a random number in [0, 1).
+func (q query) unit() float64 { return float64(q.random()>>11) / (1 << 53) }
+
+// index returns a random number in [0, n).
+func (q query) index(n int) int { return scale(q.random(), n) }
 
 // below returns a number in [0, n) made of 32 random bits.
 func below(random uint32, n int) int { return int(uint64(random) * uint64(n) >> 32) }

@@ -8,22 +8,26 @@ func Random() Strategy {
 		if evenly(nodes) {
 			return newList(s, nodes, draw)
 		}
-		return newSchedule(s, nodes, func(q query, turns int) int { return scale(q.random(), turns) })
+		return newWeighing(s, nodes)
 	}}
 }
 
 // draw returns one of some nodes, each as probable as the others, and those in
 // their slow start less.
 func draw(q query, among []*Node) *Node {
-	n := among[scale(q.random(), len(among))]
-	for range 3 {
+	n := among[q.index(len(among))]
+	for range maxRedraws {
 		if n.State() != Warming || !n.tooCold(q) {
 			break
 		}
-		n = among[scale(q.random(), len(among))]
+		n = among[q.index(len(among))]
 	}
 	return n
 }
+
+// maxRedraws bounds how often a pick is drawn again because the node is passed
+// over. Where a tenth of the nodes are, one pick in 10000 is drawn in vain.
+const maxRedraws = 3
 
 // evenly reports whether all nodes have the same weight.
 func evenly(nodes []*Node) bool {

@@ -29,7 +29,7 @@ func newRotation(s site, nodes []*Node) picker {
 	} else {
 		r.turn.Store(uint32(s.balancer.draw()))
 	}
-	r.list = list{site: s, nodes: shuffled(s.balancer, nodes), choose: r.next}
+	r.list = list{site: s, nodes: shuffled(s.balancer, nodes), choose: r.next, redraws: maxRedraws}
 	r.refresh()
 	return r
 }

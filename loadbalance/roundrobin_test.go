@@ -15,7 +15,9 @@ import (
 )
 
 // eight are more endpoints than chance orders alike twice: 8! is 40320.
-var eight = []string{"a", "b", "c", "d", "e", "f", "g", "h"}
+var eight = nine[:8]
+
+var nine = []string{"a", "b", "c", "d", "e", "f", "g", "h", "i"}
 
 // picks returns the endpoints of n calls through b.
 func picks(t *testing.T, b *loadbalance.Balancer, n int) []string {
@@ -140,12 +142,12 @@ func TestTurnsPassTheEndOfTheCounter(t *testing.T) {
 func TestRetriesDoNotShiftTheTurns(t *testing.T) {
 	const calls = 3000
 	for _, st := range []loadbalance.Strategy{loadbalance.RoundRobin(), loadbalance.Weighted()} {
-		for _, n := range []int{2, 3, 5} {
+		for _, n := range []int{2, 3, 5, 9} {
 			sick := 0
-			b := balance(st, loadbalance.HealthConfig{ConsecutiveFailures: loadbalance.Never, FailureRate: loadbalance.Never}, eight[:n]...)
+			b := balance(st, loadbalance.HealthConfig{ConsecutiveFailures: loadbalance.Never, FailureRate: loadbalance.Never}, nine[:n]...)
 			do := backstay.Bind(backstay.New(retry.New(retry.Config{NoBudget: true}), b), backstay.Op[int, int]{
 				Do: func(_ context.Context, call *backstay.Call, _ int) (int, error) {
-					if call.Endpoint == eight[0] {
+					if call.Endpoint == nine[0] {
 						sick++
 						return 0, errors.New("sick")
 					}

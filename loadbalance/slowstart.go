@@ -38,5 +38,5 @@ func (n *Node) warmth(now time.Duration) float64 {
 // tooCold draws whether a pick of n, which is in its slow start, should be
 // another node's.
 func (n *Node) tooCold(q query) bool {
-	return float64(q.random()>>11)/(1<<53) >= n.warmth(q.now())
+	return q.unit() >= n.warmth(q.now())
 }

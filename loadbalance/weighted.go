@@ -10,82 +10,47 @@ import (
 // spreads the turns of each: weights 5, 1, 1 give a b a a a c a and not five
 // times a in a row. Weights that differ by more than a factor of 4096 are
 // rounded.
+//
+// The turns are made when endpoints or weights change. Those of an endpoint that
+// is not well go to others by chance.
 func Weighted() Strategy {
-	return Strategy{name: "weighted", make: func(s site, nodes []*Node) picker {
-		turn := new(atomic.Uint32)
-		if before, ok := s.before.(*schedule); ok && before.turn != nil {
-			turn.Store(before.turn.Load())
-		} else {
-			turn.Store(uint32(s.balancer.draw()))
-		}
-		p := newSchedule(s, shuffled(s.balancer, nodes), func(_ query, turns int) int { return int(turn.Add(1) % uint32(turns)) })
-		p.turn = turn
-		return p
-	}}
+	return Strategy{name: "weighted", make: newSchedule}
 }
 
-// A schedule is a picker that takes its nodes from a sequence, made when the
-// nodes change, in which each is as often as its weight says.
+// A schedule takes nodes from a sequence in which each is as often as its weight
+// says. It has those too that are not well: to make it takes milliseconds, which
+// is too long when an endpoint is ejected on the goroutine of a call.
 type schedule struct {
-	site     site
-	nodes    []*Node
-	position func(q query, turns int) int
-	turn     *atomic.Uint32
-	view     atomic.Pointer[scheduleView]
-}
-
-type scheduleView struct {
-	*view
+	*weighing
 	turns []*Node
+	turn  atomic.Uint32
 }
 
-func newSchedule(s site, nodes []*Node, position func(q query, turns int) int) *schedule {
-	p := &schedule{site: s, nodes: nodes, position: position}
-	p.refresh()
+func newSchedule(s site, nodes []*Node) picker {
+	order := shuffled(s.balancer, nodes)
+	p := &schedule{weighing: newWeighing(s, order), turns: turns(order)}
+	if before, ok := s.before.(*schedule); ok {
+		p.turn.Store(before.turn.Load())
+	} else {
+		p.turn.Store(uint32(s.balancer.draw()))
+	}
 	return p
 }
 
-func (s *schedule) refresh() {
-	v := look(s.site, s.nodes)
-	s.view.Store(&scheduleView{v, turns(v.live)})
-}
-
+// pick takes no turn for an attempt that follows another, for the reason that a
+// rotation takes none.
 func (s *schedule) pick(q query) (*Node, bool) {
 	v := s.view.Load()
-	if len(v.probes) > 0 {
+	if q.avoid&(tried|trial) == 0 && !q.again && len(v.live) > 0 {
 		if n := v.probe(q); n != nil {
 			return n, true
 		}
-	}
-	if len(v.turns) == 0 {
-		return nil, false
-	}
-	if q.avoid&tried == 0 && !q.again {
-		n := v.turns[s.position(q, len(v.turns))]
-		if n.State() == Warming && n.tooCold(q) {
-			n = draw(q, v.turns)
-		}
-		if q.avoid&blocked == 0 || !q.seat.blocks(n) {
+		n := s.turns[s.turn.Add(1)%uint32(len(s.turns))]
+		if v.has(q, n) && (q.avoid == 0 || q.admits(n)) {
 			return n, false
 		}
 	}
-	// A retry draws a place in the sequence, for the reason that it does so in
-	// a rotation. To take the next node that is left would give those that
-	// follow one that is not more than their share, so that is done only where
-	// few are left.
-	at := 0
-	for range 4 {
-		at = scale(q.random(), len(v.turns))
-		if n := v.turns[at]; q.admits(n) {
-			return n, false
-		}
-	}
-	for i := range v.turns {
-		if n := v.turns[(at+i)%len(v.turns)]; q.admits(n) {
-			return n, false
-		}
-	}
-	return nil, false
+	return s.weighing.pick(q)
 }
 
 // maxTurns bounds the length of a sequence, by its least and by the places for

@@ -69,8 +69,9 @@ func (n *Node) cost(latency float64, now time.Duration) float64 {
 
 // draws draws up to five different numbers below n: any one, and others at equal
 // distances. Each is drawn equally often. Pairs are not: of six to eight nodes
-// those five are drawn that follow each other, so some never meet. The order of
-// the nodes is the balancer's own, so that they are others for each client.
+// those five are drawn that follow each other, so neighbours meet more often than
+// others. The order of the nodes is the balancer's own, so that they are other
+// pairs for each client.
 func draws(q query, n int, to *[choices]int) int {
 	r := q.random()
 	at := below(uint32(r), n)

@@ -100,13 +100,13 @@ func hashStrategy(name string, cfg HashConfig, build func(before owners, members
 		for i, n := range nodes {
 			members[i] = hashing.Member{Name: n.address, Weight: n.Endpoint().weight()}
 		}
-		before, _ := s.before.(*hashed)
-		if before == nil {
-			before = new(hashed)
+		var before owners
+		if b, ok := s.before.(*hashed); ok {
+			before = b.owners
 		}
-		h.owners = build(before.owners, members)
+		h.owners = build(before, members)
 		if cfg.Bound > 0 && len(nodes) > few {
-			h.count(before)
+			h.total = newTotal(nodes)
 		}
 		h.refresh()
 		return h

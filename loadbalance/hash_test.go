@@ -258,7 +258,10 @@ func TestBoundKeepsAHotKeyFromItsEndpoint(t *testing.T) {
 }
 
 // A ticket is a result that is held for some ticks.
-type ticket struct{ done func(error) }
+type ticket struct {
+	at   string
+	done func(error)
+}
 
 // overload returns the share of calls that fail.
 func overload(t *testing.T, s loadbalance.Strategy, endpoints int) float64 {
@@ -351,6 +354,43 @@ func TestBoundHoldsForASingleKey(t *testing.T) {
 					t.Errorf("InFlight after round %d = %d, want 0", round, busy)
 				}
 			}
+		}
+	}
+}
+
+// What is in flight was added up before and has a total since.
+//
+// L-14
+func TestBoundHoldsWhileTheBalancerGrows(t *testing.T) {
+	b := balance(loadbalance.Hash(bounded), fearless, hosts(16)...)
+	call := backstay.Bind(backstay.New(b), backstay.Op[string, *ticket]{
+		Do: func(_ context.Context, call *backstay.Call, _ string) (*ticket, error) {
+			return &ticket{at: call.Endpoint}, nil
+		},
+		Hold: func(k *ticket, done func(error)) *ticket { k.done = done; return k },
+	})
+	hold := func(key string) *ticket {
+		k, err := call(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	for _, key := range users(320) {
+		hold(key)
+	}
+	if err := b.Update(loadbalance.Endpoints(hosts(17)...)...); err != nil {
+		t.Fatal(err)
+	}
+	owners := newFleet(nil, loadbalance.New(loadbalance.Hash(byRequest), hosts(17)...))
+	for i := range 500 {
+		key := fmt.Sprintf("new user %d", i)
+		owner := owners.at(key)
+		busy := node(t, b, owner).InFlight()
+		room := float64(busy) < 1.25*321/17
+		k := hold(key)
+		if k.done(nil); (k.at == owner) != room {
+			t.Fatalf("with 320 calls at 17 endpoints and %d at its owner %s, %q is at %s, want it there: %v", busy, owner, key, k.at, room)
 		}
 	}
 }

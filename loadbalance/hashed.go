@@ -15,12 +15,8 @@ type hashed struct {
 	cfg    HashConfig
 	nodes  []*Node
 	owners owners
+	total  *total // nil where there is no bound, or few nodes
 	view   atomic.Pointer[hashView]
-
-	// Where there is a bound and more than a few nodes: the calls in flight,
-	// and what counts one out.
-	total   *atomic.Int64
-	release func(error)
 }
 
 type hashView struct {
@@ -29,21 +25,12 @@ type hashView struct {
 }
 
 // few is up to how many nodes it is cheaper to add up what they have in flight
-// than to count.
+// for a pick than to keep a total of it.
 const few = 16
-
-// count has h count its calls, together with its predecessor if that does.
-func (h *hashed) count(before *hashed) {
-	h.total, h.release = before.total, before.release
-	if h.total == nil {
-		total := new(atomic.Int64)
-		h.total, h.release = total, func(error) { total.Add(-1) }
-	}
-}
 
 func (h *hashed) inFlight() (calls int64) {
 	if h.total != nil {
-		return h.total.Load()
+		return h.total.calls.Load()
 	}
 	for _, n := range h.nodes {
 		calls += int64(n.InFlight())
@@ -91,10 +78,6 @@ func (h *hashed) bounded(q query, v *hashView, hash uint64) (*Node, bool) {
 	n, probe := h.among(q, v, hash, v.room*float64(h.inFlight()+1))
 	if n == nil {
 		n, probe = h.among(q, v, hash, math.Inf(1))
-	}
-	if n != nil && h.total != nil && q.avoid&trial == 0 {
-		h.total.Add(1)
-		q.call.OnDone(h.release)
 	}
 	return n, probe
 }

@@ -32,7 +32,8 @@ type load struct {
 	average atomic.Uint64 // see average
 	inverse atomic.Uint64 // a float64: 1/weight
 	state   atomic.Uint32
-	streak  atomic.Int32 // failures in a row
+	streak  atomic.Int32             // failures in a row
+	shares  atomic.Pointer[[]*share] // of totals, nil for most strategies
 }
 
 // wait is what a call that began at now adds to the word waiting while it waits:
@@ -95,8 +96,14 @@ func (n *Node) State() State { return State(n.state.Load()) }
 
 // begin counts a call in that began at now.
 func (n *Node) begin(now time.Duration) {
-	n.calls.Add(1)
+	n.enter()
 	n.waiting.Add(wait(now))
+}
+
+// enter counts a call in.
+func (n *Node) enter() {
+	n.calls.Add(1)
+	n.tell()
 }
 
 // answered says that a call which began at the given time waits no more.
@@ -107,7 +114,9 @@ func (n *Node) answered(began time.Duration) {
 // end counts a call out. The last at an endpoint that has left releases what
 // the endpoint had.
 func (n *Node) end() {
-	if n.calls.Add(-1) == 0 && n.State() == Gone {
+	left := n.calls.Add(-1)
+	n.tell()
+	if left == 0 && n.State() == Gone {
 		n.balancer.release(n)
 	}
 }

@@ -28,7 +28,7 @@ func BenchmarkPick(b *testing.B) {
 		next++
 		return keys[next%len(keys)]
 	}
-	inFlight := func(n *Node) { n.calls.Add(1); n.end() }
+	inFlight := func(n *Node) { n.enter(); n.end() }
 	answer := func(n *Node, now time.Duration) {
 		n.begin(now)
 		n.answered(now)
@@ -73,20 +73,12 @@ func BenchmarkPick(b *testing.B) {
 				inCall(func(call *backstay.Call) {
 					q := query{ctx: b.Context(), call: call, seat: &seat{balancer: lb}}
 					root := lb.set.Load().root
-					h, _ := root.(*hashed)
-					if h != nil && h.cfg.Bound > 0 {
-						q.avoid = trial // as in earnest, but for the end that the call would be told
-					}
 					for b.Loop() {
 						picked, _ = root.pick(q)
 						if row.strategy.name == "peak EWMA" {
 							answer(picked, lb.clock())
 						} else if row.done != nil {
 							row.done(picked)
-						}
-						if h != nil && h.total != nil {
-							h.total.Add(1)
-							h.total.Add(-1)
 						}
 					}
 				})

@@ -69,25 +69,22 @@ func (b *Balancer) replace(endpoints []Endpoint) {
 	if before != nil && before.is(endpoints) {
 		return
 	}
-	after := new(set)
+	nodes := make([]*Node, 0, len(endpoints))
 	stay := make(map[*Node]bool, len(endpoints))
 	anew := before == nil || len(before.nodes) == 0
 	for _, e := range endpoints {
 		n := b.join(e, anew)
-		after.nodes = append(after.nodes, n)
+		nodes = append(nodes, n)
 		stay[n] = true
 	}
-	s := site{balancer: b}
 	if before != nil {
-		s.before = before.root
 		for _, n := range before.nodes {
 			if !stay[n] {
 				b.leave(n)
 			}
 		}
 	}
-	after.root = b.strategy.make(s, after.nodes)
-	b.set.Store(after)
+	b.use(nodes)
 	b.monitor.signal()
 	if before == nil {
 		close(b.ready)
@@ -100,9 +97,26 @@ func (b *Balancer) rebuild() bool {
 	b.mu.Lock()
 	defer b.unlock()
 	if s := b.set.Load(); s != nil && !b.closing {
-		b.set.Store(&set{nodes: s.nodes, root: b.strategy.make(site{balancer: b, before: s.root}, s.nodes)})
+		b.use(s.nodes)
 	}
 	return !b.closing
+}
+
+// use makes a picker of nodes and has calls go by it. Until then they go by the
+// one before, so what counts for that is dropped afterwards.
+func (b *Balancer) use(nodes []*Node) {
+	s := site{balancer: b}
+	if before := b.set.Load(); before != nil {
+		s.before = before.root
+	}
+	old := make([]int, len(nodes))
+	for i, n := range nodes {
+		old[i] = len(n.sharing())
+	}
+	b.set.Store(&set{nodes: nodes, root: b.strategy.make(s, nodes)})
+	for i, n := range nodes {
+		n.forget(old[i])
+	}
 }
 
 // is reports whether the nodes of the set are those endpoints.
@@ -137,6 +151,7 @@ func (b *Balancer) join(e Endpoint, anew bool) *Node {
 func (b *Balancer) leave(n *Node) {
 	n.well.stopTimer()
 	b.become(n, Gone, nil)
+	n.shares.Store(nil)
 	if n.InFlight() == 0 {
 		b.left(n)
 	}

@@ -65,18 +65,14 @@ func BenchmarkPick(b *testing.B) {
 		for _, n := range []int{3, 10, 100, 1000} {
 			b.Run(fmt.Sprintf("%s/n=%d", row.name, n), func(b *testing.B) {
 				lb := New(row.strategy, addresses(n)...)
-				ticks := time.Duration(0)
-				lb.clock = row.clock
-				if lb.clock == nil {
-					lb.clock = func() time.Duration { ticks += time.Microsecond; return ticks }
-				}
+				lb.clock = row.clock // nil: the reading that the call has already
 				inCall(func(call *backstay.Call) {
 					q := query{ctx: b.Context(), call: call, seat: &seat{balancer: lb}}
 					root := lb.set.Load().root
 					for b.Loop() {
 						picked, _ = root.pick(q)
 						if row.strategy.name == "peak EWMA" {
-							answer(picked, lb.clock())
+							answer(picked, lb.now(call))
 						} else if row.done != nil {
 							row.done(picked)
 						}

@@ -300,16 +300,16 @@ func (b *Balancer) current(ctx context.Context, call *backstay.Call) (*set, erro
 		call.Waited() // which is no latency of the endpoint
 		return b.set.Load(), nil
 	case <-t.C:
-		return nil, b.none(fmt.Sprintf("none were found in %v; Update or Follow brings them", b.wait))
+		return nil, b.none(cause{text: fmt.Sprintf("none were found in %v; Update or Follow brings them", b.wait)})
 	case <-ctx.Done():
 		return nil, &backstay.Error{NotSent: true, Class: backstay.Classify(ctx.Err()), Err: fmt.Errorf("loadbalance: waiting for the first endpoints: %w", ctx.Err())}
 	}
 }
 
 // none returns the error of a call that no endpoint can be given.
-func (b *Balancer) none(why string) error {
+func (b *Balancer) none(c cause) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.stale()
-	return &NoEndpointError{Why: why, Err: b.lookup.Err}
+	return &NoEndpointError{Why: c.text, Err: b.lookup.Err, final: c.final}
 }

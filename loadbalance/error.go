@@ -11,6 +11,8 @@ type NoEndpointError struct {
 	// Err is what the last lookup of the endpoints failed with, or nil. The
 	// error does not unwrap to it, for it says nothing about the callee.
 	Err error
+
+	final bool
 }
 
 // Error returns a text like "loadbalance: no endpoint for the call: there are
@@ -23,8 +25,14 @@ func (e *NoEndpointError) Error() string {
 	return text
 }
 
-// Details says that the call was not sent and may succeed later. Its Type is
-// "no_endpoint".
+// Details says that the call was not sent; its Type is "no_endpoint". Its Class
+// is Permanent where a call like it fails later too: when the balancer is
+// closed, there is no primary for a write, the call has no key, or its key no
+// partition. Otherwise it is Transient.
 func (e *NoEndpointError) Details() backstay.Error {
-	return backstay.Error{Class: backstay.Transient, NotSent: true, Type: "no_endpoint"}
+	class := backstay.Transient
+	if e.final {
+		class = backstay.Permanent
+	}
+	return backstay.Error{Class: class, NotSent: true, Type: "no_endpoint"}
 }

@@ -3,6 +3,7 @@ package loadbalance
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -84,12 +85,12 @@ func (p *Partitions) picker(s site, nodes []*Node) picker {
 	p.users[s.balancer] = true
 	p.mu.Unlock()
 	schema := p.schema.Load()
-	next := &partitioned{key: p.key, schema: schema, parts: make([]picker, len(schema.parts))}
+	next := &partitioned{key: p.key, schema: schema, parts: make([]picker, len(schema.parts)), nodes: schema.assign(nodes)}
 	before, _ := s.before.(*partitioned)
 	was := before.byName()
-	have, peers := schema.assign(nodes), schema.assign(s.peers)
+	peers := schema.assign(s.peers)
 	for i, part := range schema.parts {
-		next.parts[i] = p.within.make(site{s.balancer, was[part.Name], peers[i]}, have[i])
+		next.parts[i] = p.within.make(site{s.balancer, was[part.Name], peers[i]}, next.nodes[i])
 	}
 	return next
 }
@@ -125,6 +126,7 @@ type partitioned struct {
 	key    func(ctx context.Context, call *backstay.Call) string
 	schema *Schema
 	parts  []picker
+	nodes  [][]*Node // of each part
 }
 
 // byName returns the pickers of the partitions by their names.
@@ -148,6 +150,21 @@ func (p *partitioned) pick(q query) (*Node, bool) {
 		return nil, false
 	}
 	return p.parts[i].pick(q)
+}
+
+// why says why there is no node for q.
+func (p *partitioned) why(q query) cause {
+	key := p.key(q.ctx, q.call)
+	if key == "" {
+		return cause{"the call has no key", true}
+	}
+	i := p.schema.find(key)
+	if i < 0 {
+		return cause{"no partition has the key", true}
+	}
+	c := why(p.parts[i], p.nodes[i], q)
+	c.text = fmt.Sprintf("partition %q: %s", p.schema.parts[i].Name, c.text)
+	return c
 }
 
 func (p *partitioned) refresh() {

@@ -96,6 +96,46 @@ func TestWriteNeverGoesToAReplica(t *testing.T) {
 	}
 }
 
+// With Never an endpoint that is ejected has no calls, however few are left.
+//
+// L-19
+func TestWriteIsNotKeptFromTheOnlyPrimary(t *testing.T) {
+	for _, s := range strategies {
+		synctest.Test(t, func(t *testing.T) {
+			f := database(nil, loadbalance.HealthConfig{PanicThreshold: loadbalance.Never}, s)
+			f.fails(t, "p", slices.Repeat([]string{"write"}, 10))
+			for range 30 {
+				if got := f.at("write"); got != "p" {
+					t.Fatalf("%v: with the primary ejected a write went to %q, want p", s, got)
+				}
+			}
+			f.set(false, "p")
+			<-time.After(8 * time.Second)
+			f.at("write")
+			if got := node(t, f.Balancer, "p").State(); got != loadbalance.Warming {
+				t.Errorf("%v: State() of the primary after its probe = %v, want warming", s, got)
+			}
+		})
+	}
+}
+
+// As long as another primary is well.
+func TestWriteAvoidsAPrimaryThatIsEjected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(nil, loadbalance.NewBalancer(loadbalance.Config{
+			Strategy:  loadbalance.PrimaryReplica(isWrite, loadbalance.RoundRobin()),
+			Endpoints: []loadbalance.Endpoint{{Address: "p", Role: loadbalance.Primary}, {Address: "q", Role: loadbalance.Primary}},
+			Health:    loadbalance.HealthConfig{PanicThreshold: loadbalance.Never},
+		}))
+		f.fails(t, "p", slices.Repeat([]string{"write"}, 20))
+		for range 30 {
+			if got := f.at("write"); got != "q" {
+				t.Fatalf("with p ejected a write went to %q, want q", got)
+			}
+		}
+	})
+}
+
 func TestWriteWithoutAPrimaryFails(t *testing.T) {
 	f := newFleet(again(3), loadbalance.New(loadbalance.PrimaryReplica(isWrite, loadbalance.PeakEWMA()), "r1", "r2"))
 	_, err := f.call(t.Context(), "write")

@@ -107,7 +107,7 @@ func (s *seat) choose(ctx context.Context, call *backstay.Call) (*Node, bool, er
 	for i := 0; ; i++ {
 		n, probe := set.pick(q)
 		if n == nil {
-			return nil, false, s.balancer.none(set.why())
+			return nil, false, s.balancer.none(set.why(q))
 		}
 		if call.Try(n.address, s) || i == maxRepicks || !s.Untried(ctx, call) {
 			return n, probe, nil

@@ -34,16 +34,6 @@ func (s *set) pick(q query) (*Node, bool) {
 	return n, probe
 }
 
-func (s *set) why() string {
-	switch {
-	case s.closed:
-		return "the balancer is closed"
-	case len(s.nodes) == 0:
-		return "there are none"
-	}
-	return "the strategy found none for it"
-}
-
 // Update replaces the endpoints. Those that stay keep what is known of them;
 // new ones begin slowly; those that are gone finish the calls that they have.
 // With no endpoints, calls fail with a NoEndpointError until there are some.

@@ -33,7 +33,7 @@ type load struct {
 	inverse atomic.Uint64 // a float64: 1/weight
 	state   atomic.Uint32
 	streak  atomic.Int32             // failures in a row
-	shares  atomic.Pointer[[]*share] // of totals, nil for most strategies
+	totals  atomic.Pointer[[]*total] // that it is part of, nil for most strategies
 }
 
 // wait is what a call that began at now adds to the word waiting while it waits:
@@ -103,7 +103,7 @@ func (n *Node) begin(now time.Duration) {
 // enter counts a call in.
 func (n *Node) enter() {
 	n.calls.Add(1)
-	n.tell()
+	n.tell(1)
 }
 
 // answered says that a call which began at the given time waits no more.
@@ -115,7 +115,7 @@ func (n *Node) answered(began time.Duration) {
 // the endpoint had.
 func (n *Node) end() {
 	left := n.calls.Add(-1)
-	n.tell()
+	n.tell(-1)
 	if left == 0 && n.State() == Gone {
 		n.balancer.release(n)
 	}

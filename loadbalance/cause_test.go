@@ -25,7 +25,7 @@ func TestNoEndpointErrorNamesTheCause(t *testing.T) {
 		{loadbalance.RoundRobin(), []string{"a", "b", "c"}, "c", ejected, "all 3 are ejected or unhealthy", backstay.Transient},
 		{loadbalance.Hash(byRequest), []string{"a", "b", "c"}, "c", ejected, "all 3 are ejected or unhealthy", backstay.Transient},
 		{primary, []string{"a", "b"}, "read", ejected, "all 2 are ejected or unhealthy", backstay.Transient},
-		{primary, []string{"a", "b"}, "write", nil, "there is no primary", backstay.Permanent},
+		{primary, []string{"a", "b"}, "write", nil, "there is no primary", backstay.Transient},
 		{primary, []string{"a", "b"}, "write", gone, "there are none", backstay.Transient},
 		{partitions, []string{"a"}, "", nil, "the call has no key", backstay.Permanent},
 		{partitions, []string{"a"}, "a", nil, "no partition has the key", backstay.Permanent},

@@ -27,8 +27,8 @@ func (e *NoEndpointError) Error() string {
 
 // Details says that the call was not sent; its Type is "no_endpoint". Its Class
 // is Permanent where a call like it fails later too: when the balancer is
-// closed, there is no primary for a write, the call has no key, or its key no
-// partition. Otherwise it is Transient.
+// closed, the call has no key, or its key no partition. Otherwise it is
+// Transient.
 func (e *NoEndpointError) Details() backstay.Error {
 	class := backstay.Transient
 	if e.final {

@@ -91,7 +91,7 @@ func (r *roles) sick(q query) *Node {
 // why says why there is no node for q.
 func (r *roles) why(q query) cause {
 	if len(r.writable) == 0 && r.writes(q.ctx, q.call) {
-		return cause{"there is no primary", true}
+		return cause{text: "there is no primary"} // until the next update says who it is
 	}
 	return cause{}
 }

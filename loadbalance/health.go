@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Never, as a limit or an interval, means that there is none.
+// Never means none, where a limit or an interval is asked for.
 const Never = -1
 
 // HealthConfig says when an endpoint is left alone and how it comes back. The

@@ -49,7 +49,7 @@ func (b *Balancer) refresh() {
 // settle counts the end of an attempt.
 func (b *Balancer) settle(a attempt, at time.Duration, v verdict, err error) {
 	n := a.node
-	if back := n.cameBack.Load(); back != 0 && int64(a.began) < back {
+	if n.cameBack.Load() != a.life {
 		return // of an earlier life, for which the endpoint has paid
 	}
 	took := at - a.began
@@ -57,11 +57,17 @@ func (b *Balancer) settle(a attempt, at time.Duration, v verdict, err error) {
 	case unsent:
 		a.ignore()
 	case gaveUp:
+		if n.Latency() == 0 { // or a slow one that is given up each time would look new
+			took = max(took, b.typical(n))
+		}
 		n.atLeast(at, took)
 		a.ignore()
-	case answered:
+	case refused, answered:
 		n.tally.add(at, false)
 		n.observe(at, took)
+		if v == refused { // quick because nothing was done, which must not draw calls
+			n.atLeastAsSlow(at, b.typical(n))
+		}
 		if n.streak.Load() != 0 {
 			n.streak.Store(0)
 		}
@@ -79,9 +85,29 @@ func (b *Balancer) settle(a attempt, at time.Duration, v verdict, err error) {
 
 // ignore gives the probe back, which has found nothing out.
 func (a attempt) ignore() {
-	if a.probe {
-		a.node.probing.Store(false)
+	if a.probe && a.node.cameBack.Load() == a.life {
+		a.node.probing.Store(0)
 	}
+}
+
+// panicked counts the end of an attempt that panicked. That is a fault of the
+// program and ejects nobody, but it must not look like a quick answer.
+func (b *Balancer) panicked(a attempt, at time.Duration) {
+	a.node.observe(at, max(at-a.began, penalty))
+	a.ignore()
+}
+
+// awaitsProbe reports whether n could be given a probe. One that hangs keeps
+// others away for no longer than an ejection.
+func (n *Node) awaitsProbe(q query) bool {
+	since := n.probing.Load()
+	return since == 0 || q.now()-time.Duration(since) > n.balancer.health.MaxEjection
+}
+
+// takeProbe makes the pick the probe of n, unless another has just become that.
+func (n *Node) takeProbe(q query) bool {
+	since := n.probing.Load()
+	return n.awaitsProbe(q) && n.probing.CompareAndSwap(since, int64(q.now())|1)
 }
 
 // failure ejects the node of a, if that is due.
@@ -95,7 +121,7 @@ func (b *Balancer) failure(a attempt, at time.Duration, streak int, err error) {
 	defer b.unlock()
 	switch {
 	case a.probe:
-		n.probing.Store(false)
+		n.probing.Store(0)
 		if n.State() == Probing {
 			b.eject(n, at, err)
 		}
@@ -144,7 +170,7 @@ func (b *Balancer) eject(n *Node, at time.Duration, err error) {
 func (b *Balancer) recover(n *Node, at time.Duration) {
 	b.mu.Lock()
 	defer b.unlock()
-	n.probing.Store(false)
+	n.probing.Store(0)
 	if n.State() == Probing {
 		n.well.recovered = at
 		b.restart(n, nil)

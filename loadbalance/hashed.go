@@ -103,7 +103,7 @@ func (h *hashed) strictly(q query, hash uint64) (*Node, bool) {
 	if q.avoid&tried != 0 && q.call.Tried(n.address) {
 		return nil, false
 	}
-	return n, q.avoid&probes == 0 && n.State() == Probing && n.probing.CompareAndSwap(false, true)
+	return n, q.avoid&probes == 0 && n.State() == Probing && n.takeProbe(q)
 }
 
 // walk returns the first node in the order of hash that q fits on.
@@ -155,7 +155,7 @@ func (n *Node) burden() float64 { return float64(n.InFlight()) * n.perWeight() }
 // open reports whether n is well, or waits for a probe that q could be.
 func (v *view) open(q query, n *Node) bool {
 	s := n.State()
-	return s.picked() || v.panic || s == Probing && q.avoid&(probes|tried) == 0 && !n.probing.Load()
+	return s.picked() || v.panic || s == Probing && q.avoid&(probes|tried) == 0 && n.awaitsProbe(q)
 }
 
 // take makes the pick of n the probe, if n waits for one. It fails if another
@@ -164,7 +164,7 @@ func (v *view) take(q query, n *Node) (probe, ok bool) {
 	if n.State() != Probing || q.avoid&(probes|tried) != 0 {
 		return false, true
 	}
-	probe = n.probing.CompareAndSwap(false, true)
+	probe = n.takeProbe(q)
 	return probe, probe || v.panic
 }
 

@@ -68,6 +68,19 @@ func repeat(ctx context.Context, n int, call func(context.Context) error) {
 	}
 }
 
+// probed makes calls until one goes to the endpoint at address, which waits for
+// its probe.
+func probed(t *testing.T, s *service, address string, call func(context.Context) error) {
+	t.Helper()
+	s.count()
+	for n := 0; s.had(address) == 0; n++ {
+		if n == 300 {
+			t.Fatalf("none of 300 calls was the probe of %s", address)
+		}
+		_ = call(t.Context())
+	}
+}
+
 // countIn returns how many of the balancer's endpoints are in a state.
 func countIn(b *loadbalance.Balancer, s loadbalance.State) (n int) {
 	for _, node := range b.Nodes() {
@@ -344,7 +357,37 @@ func TestASingleCallProbes(t *testing.T) {
 	}
 }
 
-// A probe that finds nothing out leaves its place to the next call.
+// A client that calls more seldom than ejections last does not send each call to
+// what is sick.
+//
+// L-18
+func TestRareCallsAreNotAllProbes(t *testing.T) {
+	for _, every := range []time.Duration{15 * time.Second, time.Minute} {
+		for _, st := range []loadbalance.Strategy{loadbalance.PeakEWMA(), loadbalance.RoundRobin()} {
+			t.Run(fmt.Sprint(st, "/", every), func(t *testing.T) {
+				in(t, st, loadbalance.HealthConfig{}, addressesOf(10), func(t *testing.T, b *loadbalance.Balancer, s *service) {
+					for _, address := range b.Addresses() {
+						s.becomes(address, func(context.Context) error { <-time.After(10 * time.Millisecond); return nil })
+					}
+					s.becomes(b.Addresses()[0], is(errDown))
+					call := s.under(b)
+					failed := 0
+					for i := range 900 {
+						if call(t.Context()) != nil && i >= 300 { // it was ejected by then
+							failed++
+						}
+						pass(every)
+					}
+					if failed >= 120 {
+						t.Errorf("%d of 600 calls failed with 1 of 10 endpoints down, want less than 120", failed)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A probe that finds nothing out leaves its place to a later call.
 //
 // L-18
 func TestAProbeThatFindsNothingOutIsRepeated(t *testing.T) {
@@ -385,17 +428,27 @@ func TestAProbeThatFindsNothingOutIsRepeated(t *testing.T) {
 				sicken(t, b, "a")
 				pass(5 * time.Second)
 				s.becomes("a", row.act)
-				call := s.under(b, drop)
-				row.probe(t.Context(), call)
+				var picked atomic.Int64 // a, though the call may not get there
+				watch := backstay.MiddlewareFunc(func(next backstay.Func) backstay.Func {
+					return func(ctx context.Context, call *backstay.Call) error {
+						if call.Endpoint == "a" {
+							picked.Add(1)
+						}
+						return next(ctx, call)
+					}
+				})
+				call := s.under(b, watch, drop)
+				for n := 0; picked.Load() == 0; n++ {
+					if n == 300 {
+						t.Fatal("none of 300 calls was the probe")
+					}
+					row.probe(t.Context(), call)
+				}
 				if got := state(b, "a"); got != loadbalance.Probing {
 					t.Errorf("State() after such a probe = %v, want probing", got)
 				}
-				s.count()
 				s.becomes("a", nil)
-				repeat(t.Context(), 1, call)
-				if got := s.count()["a"]; got != 1 {
-					t.Errorf("the next call went elsewhere (%d at a), want it to be the probe", got)
-				}
+				probed(t, s, "a", call)
 				if got := state(b, "a"); got != loadbalance.Warming {
 					t.Errorf("State() after a probe that was answered = %v, want warming", got)
 				}
@@ -452,7 +505,7 @@ func TestEjectionGrowsIsCappedAndDecays(t *testing.T) {
 		within("after three probes that failed", lasts(), 15*time.Second)
 		well := func(d time.Duration) {
 			s.becomes("a", nil)
-			repeat(t.Context(), 5, call)
+			probed(t, s, "a", call)
 			if got := state(b, "a"); got != loadbalance.Available {
 				t.Fatalf("State() after a probe that was answered = %v, want available", got)
 			}
@@ -495,7 +548,7 @@ func TestOneWhoGivesUpSaysNothing(t *testing.T) {
 		want    int // failures in a row, of 4 calls
 	}{
 		{"canceled after long", forever, 0, 4 * time.Second, 0},
-		{"deadline at once", forever, 100 * time.Millisecond, 0, 0},
+		{"deadline at once", forever, 10 * time.Millisecond, 0, 0},
 		{"deadline after long", forever, 2 * time.Second, 0, 4},
 		{"answer of its own after the deadline", func(ctx context.Context) error { <-ctx.Done(); return errDown }, 100 * time.Millisecond, 0, 4},
 	} {
@@ -557,7 +610,7 @@ func TestFailuresFromBeforeDoNotEjectWhatHasComeBack(t *testing.T) {
 		}
 		pass(5 * time.Second)
 		s.becomes("a", nil)
-		repeat(t.Context(), 1, call)
+		probed(t, s, "a", call)
 		if got := state(b, "a"); got != loadbalance.Warming {
 			t.Fatalf("State() after the probe = %v, want warming", got)
 		}
@@ -667,9 +720,9 @@ func TestPanicDoesNotChangeTheStates(t *testing.T) {
 		if got := state(b, "a"); got != loadbalance.Probing {
 			t.Errorf("State() 5 s after the ejection = %v, want probing", got)
 		}
-		repeat(t.Context(), 1, call)
+		repeat(t.Context(), 100, call) // of which one in three would be the probe
 		if got := state(b, "a"); got != loadbalance.Warming {
-			t.Errorf("State() after its time and a call = %v, want warming", got)
+			t.Errorf("State() after its time and 100 calls = %v, want warming", got)
 		}
 	})
 }
@@ -713,7 +766,7 @@ func TestSlowStartOfNewAndRecoveredEndpoints(t *testing.T) {
 						address = addressesOf(4)[0]
 						sicken(t, b, address)
 						pass(5 * time.Second)
-						_ = call(t.Context())
+						probed(t, s, address, call)
 					}
 					if got := state(b, address); got != loadbalance.Warming {
 						t.Fatalf("State() = %v, want warming", got)

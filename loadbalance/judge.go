@@ -1,6 +1,7 @@
 package loadbalance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -15,6 +16,7 @@ type verdict uint8
 const (
 	unsent   verdict = iota // nothing
 	gaveUp                  // the caller did, so it would have taken longer
+	refused                 // it is well, and the answer was no
 	answered                // it is well
 	failed
 )
@@ -27,11 +29,25 @@ const (
 	manyTimes = 20
 )
 
+// long returns how long is long for n.
 func long(n *Node) time.Duration {
-	if l := n.Latency(); l > 0 {
-		return min(longAgo, manyTimes*l)
+	if l := n.balancer.typical(n); l > 0 {
+		return min(longAgo, manyTimes*max(l, time.Millisecond))
 	}
 	return longAgo
+}
+
+// typical returns what a quick answer takes at the peers of n, or at n if it has
+// none that are known. It looks at a few, of which one will be well.
+func (b *Balancer) typical(n *Node) time.Duration {
+	const few = 8
+	least := time.Duration(0)
+	for _, p := range b.set.Load().nodes[:min(few, len(b.set.Load().nodes))] {
+		if l := p.Latency(); p != n && l > 0 && (least == 0 || l < least) {
+			least = l
+		}
+	}
+	return cmp.Or(least, n.Latency())
 }
 
 // judge returns what err says about the endpoint. A breaker judges by the same
@@ -55,8 +71,10 @@ func judge(ctx context.Context, call *backstay.Call, n *Node, took time.Duration
 		return failed
 	}
 	switch backstay.Classify(err) {
-	case backstay.Success, backstay.Permanent:
+	case backstay.Success:
 		return answered
+	case backstay.Permanent:
+		return refused
 	case backstay.Canceled:
 		return gaveUp
 	}

@@ -70,13 +70,15 @@ func countPicked(nodes []*Node) (n int) {
 	return n
 }
 
-// probe takes the probe of a node that waits for one.
+// probe takes the probe of a node that waits for one. A call does so by chance,
+// as it might have picked the node if that were well: a client that calls more
+// seldom than ejections last would otherwise send each call to what is sick.
 func (v *view) probe(q query) *Node {
-	if q.avoid&(probes|tried) != 0 {
+	if q.avoid&(probes|tried) != 0 || len(v.live) > 0 && q.index(len(v.live)+len(v.probes)) >= len(v.probes) {
 		return nil
 	}
 	for _, n := range v.probes {
-		if !n.probing.Load() && q.admits(n) && n.probing.CompareAndSwap(false, true) {
+		if n.awaitsProbe(q) && q.admits(n) && n.takeProbe(q) {
 			return n
 		}
 	}

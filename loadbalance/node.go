@@ -17,7 +17,7 @@ type Node struct {
 	tally    tally        // for the failure rate
 	compared atomic.Int64 // a reading of the clock: when its latency was compared with that of its peers
 	cameBack atomic.Int64 // a reading of the clock: the beginning of the slow start, of a new one too
-	probing  atomic.Bool  // the single probe of an endpoint that was ejected is under way
+	probing  atomic.Int64 // a reading of the clock: when the single probe of an endpoint that was ejected began, or 0
 	well     wellbeing    // guarded by the balancer's mutex
 
 	_ [64]byte // what follows changes with every call and is read by every pick
@@ -46,16 +46,20 @@ const (
 	ageUnit = 16
 )
 
-// ages returns how long the calls without an answer have waited together, which
-// is right up to 39 hours.
+// ages returns how long the calls without an answer have waited together.
 func (l *load) ages(now time.Duration) float64 {
 	w := l.waiting.Load()
-	n := uint32(w >> ageBits)
+	n := w >> ageBits
 	if n == 0 {
 		return 0
 	}
-	// Below 0 where a call began after the clock was read.
-	return float64(max(0, int32(n*uint32(now>>ageUnit)-uint32(w)))) * (1 << ageUnit)
+	ticks := int64(n*uint64(uint32(now>>ageUnit)) - w&(1<<ageBits-1))
+	if ticks < 0 {
+		// A call began after the clock was read, or the clock's 32 bits have
+		// begun anew since some began, which is every 78 hours.
+		ticks = max(0, int64(int32(ticks)))
+	}
+	return float64(ticks) * (1 << ageUnit)
 }
 
 func newNode(b *Balancer, e Endpoint) *Node {

@@ -116,13 +116,9 @@ func (a average) at(tick uint32) float64 { return fade(uint32(a>>32), tick-uint3
 
 // fade returns the float32 with the given bits times exp(-t/tau), to 6 %, for t
 // in ticks. The bits of a float are nearly its logarithm: Schraudolph, "A Fast,
-// Compact Approximation of the Exponential Function" (1999). A t from the future
-// counts as none; clocks are read before what they are compared with.
+// Compact Approximation of the Exponential Function" (1999).
 func fade(bits, t uint32) float64 {
-	if int32(t) < 0 {
-		t = 0
-	}
-	fall := uint64(t) * fallPerTick
+	fall := uint64(elapsed(t)) * fallPerTick
 	if fall >= uint64(bits) {
 		return 0
 	}
@@ -132,10 +128,19 @@ func fade(bits, t uint32) float64 {
 // fallPerTick is by how much the bits of a float32 are less after a tick.
 var fallPerTick = uint64(math.Round(math.Log2E * (1 << tickUnit) / float64(tau) * (1 << 23)))
 
+// elapsed returns t, or 0 if it is from the future: clocks are read before what
+// they are compared with. Far below 0 it is a month or two.
+func elapsed(t uint32) uint32 {
+	if t > math.MaxUint32-1<<12 {
+		return 0
+	}
+	return t
+}
+
 // kept returns the weight of an average in the next, t ticks later. It is nearly
 // exp(-t/tau), which fade is not for a small t: there it falls too slowly.
 func kept(t uint32) float64 {
-	x := float64(max(int32(t), 0)) * (1 << tickUnit) / float64(tau)
+	x := float64(elapsed(t)) * (1 << tickUnit) / float64(tau)
 	return 1 / (1 + x + x*x/2)
 }
 
@@ -163,9 +168,17 @@ func (n *Node) shun(at time.Duration) {
 	n.average.Store(uint64(newAverage(float64(penalty), tickOf(at))))
 }
 
-// atLeast takes a latency into the average that would have been longer.
+// atLeastAsSlow makes the average no less than a latency.
+func (n *Node) atLeastAsSlow(at, latency time.Duration) {
+	if n.Latency() < latency {
+		n.average.Store(uint64(newAverage(float64(latency), tickOf(at))))
+	}
+}
+
+// atLeast takes a latency into the average that would have been longer, or of
+// which no more is known.
 func (n *Node) atLeast(at, took time.Duration) {
-	if is := n.Latency(); is > 0 && took > is {
+	if took > n.Latency() {
 		n.observe(at, took)
 	}
 }

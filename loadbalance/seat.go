@@ -19,14 +19,14 @@ type seat struct {
 // looks says little if many calls look at the same time, or if those that may
 // try a half-open one are under way.
 func (s *seat) run(ctx context.Context, call *backstay.Call) error {
-	for {
+	for i := 0; ; i++ {
 		n, probe, err := s.choose(ctx, call)
 		if err != nil {
 			s.reject(call, err)
 			return err
 		}
-		a := attempt{node: n, began: s.balancer.now(call), probe: probe}
-		if err = s.try(ctx, call, a); err == nil || !s.turnedAway(call, err) || !s.Untried(ctx, call) {
+		a := attempt{node: n, began: s.balancer.now(call), probe: probe, life: n.cameBack.Load()}
+		if err = s.try(ctx, call, a); err == nil || i == maxRepicks || !s.turnedAway(call, err) || !s.Untried(ctx, call) {
 			return err
 		}
 		call.Begin() // or the rejection would be when the call had its answer
@@ -37,25 +37,27 @@ func (s *seat) run(ctx context.Context, call *backstay.Call) error {
 func (s *seat) try(ctx context.Context, call *backstay.Call, a attempt) error {
 	n := a.node
 	n.begin(a.began)
-	returned := false
+	judged := false
 	defer func() {
-		if !returned { // panicked
+		if !judged { // panicked, perhaps in a method of the error
 			n.answered(a.began)
 			n.end()
-			a.ignore()
+			s.balancer.panicked(a, s.balancer.time())
 		}
 	}()
 	err := s.next(ctx, call)
-	returned = true
+	at := s.balancer.ended(call)
+	away := err != nil && s.turnedAway(call, err)
+	v := judge(ctx, call, n, at-a.began, err)
+	judged = true
 	n.answered(a.began)
-	if err != nil && s.turnedAway(call, err) {
+	if away {
 		n.end()
 		a.ignore()
 		return err
 	}
 	call.OnDone(n.done)
-	at := s.balancer.ended(call)
-	s.balancer.settle(a, at, judge(ctx, call, n, at-a.began, err), err)
+	s.balancer.settle(a, at, v, err)
 	return err
 }
 
@@ -113,7 +115,7 @@ func (s *seat) choose(ctx context.Context, call *backstay.Call) (*Node, bool, er
 			return n, probe, nil
 		}
 		if probe {
-			n.probing.Store(false)
+			n.probing.Store(0)
 		}
 		q.avoid |= tried
 	}
@@ -134,5 +136,6 @@ func (s *seat) Untried(ctx context.Context, call *backstay.Call) bool {
 type attempt struct {
 	node  *Node
 	began time.Duration
-	probe bool // the one that finds out whether the node is well again
+	probe bool  // the one that finds out whether the node is well again
+	life  int64 // when the node had come back last
 }

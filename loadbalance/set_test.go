@@ -468,7 +468,7 @@ func TestChangesAreToldInOrder(t *testing.T) {
 		sicken(t, b, "a")
 		pass(5 * time.Second)
 		var s service
-		repeat(t.Context(), 1, s.under(b))
+		probed(t, &s, "a", s.under(b))
 		pass(5 * time.Second)
 		if err := b.Update(loadbalance.Endpoints("b", "c")...); err != nil {
 			t.Fatal(err)

@@ -16,7 +16,8 @@ const (
 	// Transient: the callee failed, and another try may succeed.
 	Transient
 	// Throttled: the callee is well and asks for fewer calls. Another try may
-	// succeed, later; it does not count against the callee's health.
+	// succeed, later. It opens no breaker; a balancer counts it, for another
+	// endpoint may have room.
 	Throttled
 	// Permanent: the callee answered, with a no that another try will not
 	// change: not found, not allowed, malformed. It is not the callee's failure.

@@ -28,12 +28,13 @@
 // from [Idempotent]. The example above leaves out the second row of statuses by
 // its If.
 //
-// Never retried are names that do not exist, certificates that do not verify,
-// messages that are malformed, a request body that cannot be read or has not
-// the length that the request says, a CONNECT, what the server has vetoed in a
-// header that the Config names, and a call whose caller has given up. Once the
-// caller has a response there are no retries either: a body that breaks off is
-// the caller's to see.
+// Never retried at the same endpoint are names that do not exist and
+// certificates that do not verify. Never retried at all are messages that are
+// malformed, a request body that cannot be read or has not the length that the
+// request says, a CONNECT, what the server has vetoed in a header that the
+// Config names, and a call whose caller has given up. Once the caller has a
+// response there are no retries either: a body that breaks off is the caller's
+// to see.
 //
 // When the attempts are used up, the last response is the result, with its body
 // unread, as it would be from any RoundTripper. Inside the policy it is a

@@ -64,7 +64,14 @@ func soonest(q query, among []*Node) *Node {
 // time for all of them, or that which those without an answer have waited
 // already, together.
 func (n *Node) cost(latency float64, now time.Duration) float64 {
-	return max(latency*float64(n.calls.Load()+1), n.ages(now)) * n.scarcity(now)
+	cost := latency * float64(n.calls.Load()+1)
+	if n.waiting.Load() != 0 {
+		cost = max(cost, n.ages(now))
+	}
+	if n.State() == Warming {
+		return cost * n.scarcity(now)
+	}
+	return cost * n.perWeight()
 }
 
 // draws draws up to five different numbers below n: any one, and others at equal

@@ -42,7 +42,8 @@ func long(n *Node) time.Duration {
 func (b *Balancer) typical(n *Node) time.Duration {
 	const few = 8
 	least := time.Duration(0)
-	for _, p := range b.set.Load().nodes[:min(few, len(b.set.Load().nodes))] {
+	nodes := b.set.Load().nodes // once: the next set may have fewer
+	for _, p := range nodes[:min(few, len(nodes))] {
 		if l := p.Latency(); p != n && l > 0 && (least == 0 || l < least) {
 			least = l
 		}

@@ -2,13 +2,10 @@ package loadbalance_test
 
 import (
 	"context"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/backstay-go/backstay"
-	"github.com/backstay-go/backstay/internal/leak"
 	"github.com/backstay-go/backstay/loadbalance"
 )
 
@@ -47,33 +44,6 @@ func TestDoingNothingDrawsNoCalls(t *testing.T) {
 			})
 		})
 	}
-}
-
-// An answer that says no is compared with the peers, whose number may change at
-// the same time.
-func TestAnswersThatSayNoWhileEndpointsComeAndGo(t *testing.T) {
-	leak.Check(t)
-	b := balance(loadbalance.RoundRobin(), loadbalance.HealthConfig{}, "a")
-	var s service
-	s.becomes("a", is(&backstay.Error{Err: errDown, Class: backstay.Permanent}))
-	call := s.under(b)
-	var all sync.WaitGroup
-	var over atomic.Bool
-	for range 4 {
-		all.Go(func() {
-			for !over.Load() {
-				_ = call(t.Context())
-			}
-		})
-	}
-	for i := range 5000 {
-		addresses := []string{"a", "b", "c", "d", "e", "f", "g"}
-		if err := b.Update(loadbalance.Endpoints(addresses[:1+i%7]...)...); err != nil {
-			t.Error(err)
-		}
-	}
-	over.Store(true)
-	all.Wait()
 }
 
 // L-18

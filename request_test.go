@@ -86,7 +86,7 @@ func TestWrapCopiesRequestsForEachAttempt(t *testing.T) {
 func TestWrapSendsAStreamedBodyOnceUnderKeys(t *testing.T) {
 	for _, given := range []string{"", `"k"`} {
 		var got []string
-		policy := backstay.New(idempotency.Keys(idempotency.Config{}), retry.New(retry.Config{Backoff: retry.NoPause()}))
+		policy := backstay.New(idempotency.Keys(idempotency.KeysConfig{}), retry.New(retry.Config{Backoff: retry.NoPause()}))
 		post := backstay.Wrap(policy, "op", func(_ context.Context, r *http.Request) (int, error) {
 			b, _ := io.ReadAll(r.Body)
 			got = append(got, string(b))

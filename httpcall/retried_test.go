@@ -223,7 +223,7 @@ func TestConflictIsRetriedOnlyWithAKeyAndTheOption(t *testing.T) {
 func TestConflictIsRetriedWithAKeyOfAnyFormat(t *testing.T) {
 	for header, f := range map[string]idempotency.Format{"Idempotency-Key": idempotency.Standard, "PayPal-Request-Id": idempotency.PayPal} {
 		s := serve(t, status(409), status(409), status(200))
-		policy := backstay.New(idempotency.Keys(idempotency.Config{Format: f}), attempts(3))
+		policy := backstay.New(idempotency.Keys(idempotency.KeysConfig{Format: f}), attempts(3))
 		rt := httpcall.NewTransport(policy, httpcall.Config{Base: base(t), RetryConflict: true})
 		resp, err := rt.RoundTrip(request(t, "POST", s.url(), "text"))
 		answer(t, resp, err)

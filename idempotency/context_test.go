@@ -31,7 +31,7 @@ func TestOrigin(t *testing.T) {
 // I-7
 func TestOtherCallsShareTheKeyOfTheContextByTarget(t *testing.T) {
 	target := ""
-	do, s := caller(backstay.New(Keys(Config{})), func(call *backstay.Call) {
+	do, s := caller(backstay.New(Keys(KeysConfig{})), func(call *backstay.Call) {
 		call.Target, call.Unsafe = target, true
 	})
 	place := func(ctx context.Context, to string) {

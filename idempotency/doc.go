@@ -8,7 +8,7 @@
 // its answer for the others. Keys does the caller's part:
 //
 //	policy := backstay.New(
-//		idempotency.Keys(idempotency.Config{}),
+//		idempotency.Keys(idempotency.KeysConfig{}),
 //		retry.New(retry.Config{}),
 //	)
 //	client := &http.Client{Transport: httpcall.NewTransport(policy, httpcall.Config{})}

@@ -27,7 +27,7 @@ func Example() {
 	defer shop.Close()
 
 	policy := backstay.New(
-		idempotency.Keys(idempotency.Config{}),
+		idempotency.Keys(idempotency.KeysConfig{}),
 		retry.New(retry.Config{}),
 	)
 	client := &http.Client{Transport: httpcall.NewTransport(policy, httpcall.Config{})}
@@ -46,7 +46,7 @@ func Example() {
 // A client without retries, whose application tries again by itself.
 func ExampleNewContext() {
 	keys := map[string]bool{}
-	place := backstay.Bind(backstay.New(idempotency.Keys(idempotency.Config{})), backstay.Op[string, int]{
+	place := backstay.Bind(backstay.New(idempotency.Keys(idempotency.KeysConfig{})), backstay.Op[string, int]{
 		Name:    "orders.Place",
 		Prepare: func(call *backstay.Call, _ string) { call.Unsafe = true },
 		Do: func(_ context.Context, call *backstay.Call, _ string) (int, error) {

@@ -111,7 +111,7 @@ func TestAllAttemptsOfAPostHaveOneKeyAndTheNextPostAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, method := range []string{"POST", "PATCH"} {
 			s := &service{answer: failTwice}
-			c := client(backstay.New(Keys(Config{}), retry.New(retry.Config{})), s)
+			c := client(backstay.New(Keys(KeysConfig{}), retry.New(retry.Config{})), s)
 			req := request(t, t.Context(), method, "http://shop/orders")
 			for range 2 {
 				if resp := send(t, c, req); resp.StatusCode != 200 {
@@ -146,7 +146,7 @@ func TestOnlyPostAndPatchGetAKey(t *testing.T) {
 	for _, always := range []bool{false, true} {
 		for _, method := range []string{"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "CONNECT", "MOVE", "POST", "PATCH"} {
 			s := &service{answer: func(int, http.ResponseWriter, *http.Request) {}}
-			send(t, client(backstay.New(Keys(Config{Always: always})), s), request(t, WithKey(t.Context(), "mine"), method, "http://shop/"))
+			send(t, client(backstay.New(Keys(KeysConfig{Always: always})), s), request(t, WithKey(t.Context(), "mine"), method, "http://shop/"))
 			want := ""
 			if always || method == "POST" || method == "PATCH" {
 				want = `"mine"`
@@ -163,18 +163,18 @@ func TestTheHeaderIsWrittenAsTheTargetWantsIt(t *testing.T) {
 	const key = `mine "1"`
 	for _, c := range []struct {
 		host   string
-		cfg    Config
+		cfg    KeysConfig
 		header string
 		want   string
 	}{
-		{"shop", Config{}, "Idempotency-Key", `"mine \"1\""`},
-		{"shop", Config{Format: Stripe}, "Idempotency-Key", key},
-		{"shop", Config{Format: Adyen}, "Idempotency-Key", key},
-		{"shop", Config{Format: PayPal}, "Paypal-Request-Id", key},
-		{"shop", Config{Format: Format{Header: "x-key"}}, "X-Key", `"mine \"1\""`},
-		{"pp", Config{Targets: map[string]Format{"pp": PayPal}}, "Paypal-Request-Id", key},
-		{"PP", Config{Targets: map[string]Format{"pp": PayPal}}, "Paypal-Request-Id", key},
-		{"shop", Config{Targets: map[string]Format{"pp": PayPal}}, "Idempotency-Key", `"mine \"1\""`},
+		{"shop", KeysConfig{}, "Idempotency-Key", `"mine \"1\""`},
+		{"shop", KeysConfig{Format: Stripe}, "Idempotency-Key", key},
+		{"shop", KeysConfig{Format: Adyen}, "Idempotency-Key", key},
+		{"shop", KeysConfig{Format: PayPal}, "Paypal-Request-Id", key},
+		{"shop", KeysConfig{Format: Format{Header: "x-key"}}, "X-Key", `"mine \"1\""`},
+		{"pp", KeysConfig{Targets: map[string]Format{"pp": PayPal}}, "Paypal-Request-Id", key},
+		{"PP", KeysConfig{Targets: map[string]Format{"pp": PayPal}}, "Paypal-Request-Id", key},
+		{"shop", KeysConfig{Targets: map[string]Format{"pp": PayPal}}, "Idempotency-Key", `"mine \"1\""`},
 	} {
 		s := &service{answer: func(int, http.ResponseWriter, *http.Request) {}}
 		send(t, client(backstay.New(Keys(c.cfg)), s), request(t, WithKey(t.Context(), key), "POST", "http://"+c.host+"/"))
@@ -204,7 +204,7 @@ func TestTheCallersOwnHeaderIsSentVerbatim(t *testing.T) {
 			s := &service{answer: failTwice}
 			req := request(t, WithKey(t.Context(), "other"), "POST", "http://shop/")
 			req.Header[c.header] = c.value
-			send(t, client(backstay.New(Keys(Config{Format: c.format}), retry.New(retry.Config{})), s), req)
+			send(t, client(backstay.New(Keys(KeysConfig{Format: c.format}), retry.New(retry.Config{})), s), req)
 			got := s.sent("shop", c.header)
 			for _, h := range s.got["shop"] {
 				if len(h) != 1 {
@@ -234,7 +234,7 @@ func redirect(status int, url string) func(int, http.ResponseWriter, *http.Reque
 
 // I-7, H-7
 func TestAKeyInTheContextAndRedirects(t *testing.T) {
-	policy := backstay.New(Keys(Config{}))
+	policy := backstay.New(Keys(KeysConfig{}))
 	plain := func(ctx context.Context) context.Context { return ctx }
 	mine := func(ctx context.Context) context.Context { return WithKey(ctx, "mine") }
 	for _, c := range []struct {
@@ -270,7 +270,7 @@ func TestAKeyInTheContextAndRedirects(t *testing.T) {
 // I-5, I-7
 func TestARedirectThatTurnsAPostIntoAGetDropsTheKey(t *testing.T) {
 	s := &service{answer: redirect(http.StatusSeeOther, "http://a/new")}
-	send(t, client(backstay.New(Keys(Config{})), s), request(t, NewContext(t.Context()), "POST", "http://a/old"))
+	send(t, client(backstay.New(Keys(KeysConfig{})), s), request(t, NewContext(t.Context()), "POST", "http://a/old"))
 	if k := s.sent("a", "Idempotency-Key"); len(k) != 2 || k[0] == "" || k[1] != "" {
 		t.Errorf("POST and its 303 sent %q, want a key and none", k)
 	}
@@ -279,7 +279,7 @@ func TestARedirectThatTurnsAPostIntoAGetDropsTheKey(t *testing.T) {
 // I-7
 func TestTheApplicationsOwnRetriesKeepTheKeyOfEachOrigin(t *testing.T) {
 	s := &service{answer: redirect(http.StatusTemporaryRedirect, "http://b/new")}
-	c := client(backstay.New(Keys(Config{})), s)
+	c := client(backstay.New(Keys(KeysConfig{})), s)
 	ctx := NewContext(t.Context())
 	for range 3 {
 		send(t, c, request(t, ctx, "POST", "http://a/old"))
@@ -293,7 +293,7 @@ func TestTheApplicationsOwnRetriesKeepTheKeyOfEachOrigin(t *testing.T) {
 // I-7
 func TestCallsAtTheSameTimeShareTheKeyOfTheContext(t *testing.T) {
 	s := &service{answer: func(int, http.ResponseWriter, *http.Request) {}}
-	c := client(backstay.New(Keys(Config{})), s)
+	c := client(backstay.New(Keys(KeysConfig{})), s)
 	ctx := NewContext(t.Context())
 	var wg sync.WaitGroup
 	for i := range 50 {
@@ -331,7 +331,7 @@ func TestInProgressIsTriedAgainWithTheSameKey(t *testing.T) {
 			}
 		}}
 		start := time.Now()
-		resp := send(t, client(backstay.New(Keys(Config{}), retry.New(retry.Config{})), s), request(t, t.Context(), "POST", "http://shop/"))
+		resp := send(t, client(backstay.New(Keys(KeysConfig{}), retry.New(retry.Config{})), s), request(t, t.Context(), "POST", "http://shop/"))
 		k := s.sent("shop", "Idempotency-Key")
 		if resp.StatusCode != 200 || len(k) != 3 || k[0] == "" || k[0] != k[1] || k[1] != k[2] {
 			t.Errorf("POST = %d after sending %q, want 200 after 3 of one key", resp.StatusCode, k)
@@ -350,7 +350,7 @@ func TestMissingAndMismatchAreTheEnd(t *testing.T) {
 			w.WriteHeader(status)
 			_, _ = io.WriteString(w, body)
 		}}
-		resp := send(t, client(backstay.New(Keys(Config{}), retry.New(retry.Config{})), s), request(t, t.Context(), "POST", "http://shop/"))
+		resp := send(t, client(backstay.New(Keys(KeysConfig{}), retry.New(retry.Config{})), s), request(t, t.Context(), "POST", "http://shop/"))
 		if n := len(s.got["shop"]); n != 1 || resp.StatusCode != status {
 			t.Errorf("POST answered %d sent %d requests, want 1", resp.StatusCode, n)
 		}

@@ -11,8 +11,8 @@ import (
 	"github.com/backstay-go/backstay/internal/httpreq"
 )
 
-// Config describes Keys. The zero value is fit for production.
-type Config struct {
+// KeysConfig describes Keys. The zero value is fit for production.
+type KeysConfig struct {
 	// Format is how the target wants its keys. The zero value is Standard.
 	Format Format
 
@@ -32,7 +32,7 @@ type Config struct {
 }
 
 // Validate reports what is wrong with the config.
-func (c Config) Validate() error {
+func (c KeysConfig) Validate() error {
 	if err := c.Format.Validate(); err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func (c Config) Validate() error {
 // sent, with ErrBadKey.
 //
 // It panics if cfg is not valid.
-func Keys(cfg Config) backstay.Middleware {
+func Keys(cfg KeysConfig) backstay.Middleware {
 	if err := cfg.Validate(); err != nil {
 		panic(err.Error())
 	}

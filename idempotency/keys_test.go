@@ -75,7 +75,7 @@ func TestOnlyUnsafeCallsGetAKey(t *testing.T) {
 		{"safe, always", ctx, false, true, "", "made"},
 		{"safe, always, key in the context", WithKey(ctx, "mine"), false, true, "", "mine"},
 	} {
-		do, s := caller(backstay.New(Keys(Config{New: own, Always: c.always})), func(call *backstay.Call) {
+		do, s := caller(backstay.New(Keys(KeysConfig{New: own, Always: c.always})), func(call *backstay.Call) {
 			call.Unsafe, call.IdempotencyKey = c.unsafe, c.key
 		})
 		if err := do(c.ctx); err != nil || s.keys[0] != c.want {
@@ -86,7 +86,7 @@ func TestOnlyUnsafeCallsGetAKey(t *testing.T) {
 
 // I-2, I-5
 func TestEveryLogicalCallHasANewKey(t *testing.T) {
-	do, s := caller(backstay.New(Keys(Config{})), unsafeCall)
+	do, s := caller(backstay.New(Keys(KeysConfig{})), unsafeCall)
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() {
@@ -122,7 +122,7 @@ func hedge(next backstay.Func) backstay.Func {
 
 // I-5
 func TestHedgedAttemptsHaveOneKey(t *testing.T) {
-	do, s := caller(backstay.New(Keys(Config{}), backstay.MiddlewareFunc(hedge)), unsafeCall)
+	do, s := caller(backstay.New(Keys(KeysConfig{}), backstay.MiddlewareFunc(hedge)), unsafeCall)
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() {
@@ -141,11 +141,11 @@ func TestHedgedAttemptsHaveOneKey(t *testing.T) {
 
 // I-5
 func TestKeysUnderRetryIsRefused(t *testing.T) {
-	err := backstay.Check(retry.New(retry.Config{}), Keys(Config{}))
+	err := backstay.Check(retry.New(retry.Config{}), Keys(KeysConfig{}))
 	if err == nil || !strings.Contains(err.Error(), "keys is under retry(3)") {
 		t.Errorf("Check(retry > keys) = %v, want that keys is under retry(3)", err)
 	}
-	if got := backstay.New(Keys(Config{}), retry.New(retry.Config{})).String(); got != "keys > retry(3)" {
+	if got := backstay.New(Keys(KeysConfig{}), retry.New(retry.Config{})).String(); got != "keys > retry(3)" {
 		t.Errorf("String() = %q, want %q", got, "keys > retry(3)")
 	}
 }
@@ -166,7 +166,7 @@ func TestABadKeyFailsBeforeAnythingIsSent(t *testing.T) {
 		{"line break", Stripe, secret + "\r\nHost: evil", "byte 7 is not printable ASCII"},
 		{"outer space", PayPal, secret + " ", "Paypal-Request-Id has no quotes"},
 	} {
-		do, s := caller(backstay.New(Keys(Config{Format: c.format}), retry.New(retry.Config{})), unsafeCall)
+		do, s := caller(backstay.New(Keys(KeysConfig{Format: c.format}), retry.New(retry.Config{})), unsafeCall)
 		err := do(WithKey(t.Context(), c.key))
 		if !errors.Is(err, ErrBadKey) || !strings.Contains(err.Error(), c.says) || len(s.keys) > 0 {
 			t.Errorf("%s: Do = %v after %d attempts, want ErrBadKey with %q after 0", c.name, err, len(s.keys), c.says)
@@ -183,7 +183,7 @@ func TestABadKeyFailsBeforeAnythingIsSent(t *testing.T) {
 
 func TestKeyOfTheGreatestLengthIsSent(t *testing.T) {
 	for name, f := range map[string]Format{"Standard": Standard, "Stripe": Stripe, "Adyen": Adyen, "PayPal": PayPal} {
-		do, s := caller(backstay.New(Keys(Config{Format: f})), unsafeCall)
+		do, s := caller(backstay.New(Keys(KeysConfig{Format: f})), unsafeCall)
 		key := strings.Repeat("k", f.defaults().MaxLength)
 		if err := do(WithKey(t.Context(), key)); err != nil || s.keys[0] != key {
 			t.Errorf("%s: Do(key of %d) = %v, want nil", name, len(key), err)
@@ -199,14 +199,14 @@ func TestKeyOfTheGreatestLengthIsSent(t *testing.T) {
 
 func TestConfigThatCannotWorkIsRefused(t *testing.T) {
 	for _, c := range []struct {
-		cfg  Config
+		cfg  KeysConfig
 		says string
 	}{
-		{Config{Format: Format{Header: "Idempotency Key"}}, "cannot be a header"},
-		{Config{Format: Format{Header: "Key:"}}, "cannot be a header"},
-		{Config{Format: Format{MaxLength: -1}}, "MaxLength is -1"},
-		{Config{Targets: map[string]Format{"api.example.com": {MaxLength: -1}}}, "for the target api.example.com"},
-		{Config{Targets: map[string]Format{"https://api.example.com": {}}}, "give the host of the URL"},
+		{KeysConfig{Format: Format{Header: "Idempotency Key"}}, "cannot be a header"},
+		{KeysConfig{Format: Format{Header: "Key:"}}, "cannot be a header"},
+		{KeysConfig{Format: Format{MaxLength: -1}}, "MaxLength is -1"},
+		{KeysConfig{Targets: map[string]Format{"api.example.com": {MaxLength: -1}}}, "for the target api.example.com"},
+		{KeysConfig{Targets: map[string]Format{"https://api.example.com": {}}}, "give the host of the URL"},
 	} {
 		err := c.cfg.Validate()
 		if err == nil || !strings.Contains(err.Error(), c.says) {
@@ -240,7 +240,7 @@ func TestKeysAllocates(t *testing.T) {
 		{"safe", func(*backstay.Call) {}, 0},
 		{"unsafe", unsafeCall, 1}, // the key
 	} {
-		do := backstay.Bind(backstay.New(Keys(Config{})), backstay.Op[int, int]{
+		do := backstay.Bind(backstay.New(Keys(KeysConfig{})), backstay.Op[int, int]{
 			Prepare: func(call *backstay.Call, _ int) { c.prepare(call) },
 			Do:      func(context.Context, *backstay.Call, int) (int, error) { return 0, nil },
 		})

@@ -69,7 +69,7 @@ func loop(b *bank) send {
 // outside in.
 func surviving(addresses []string) *backstay.Policy {
 	return backstay.New(
-		idempotency.Keys(idempotency.Config{}),
+		idempotency.Keys(idempotency.KeysConfig{}),
 		timeout.Call(time.Second),
 		retry.New(retry.Config{MaxAttempts: 5, Budget: retry.NewBudget(retry.BudgetConfig{PerSecond: 50})}),
 		loadbalance.New(loadbalance.RoundRobin(), addresses...),

@@ -15,22 +15,11 @@ import (
 	"github.com/backstay-go/backstay/internal/httpreq"
 )
 
-// What a server can have against a key.
-var (
-	// ErrMissing: the server wants a key, and there is none or a malformed one.
-	ErrMissing = errors.New("idempotency: key missing or malformed")
-	// ErrInProgress: an earlier attempt with the key is still being worked on.
-	// Try again later, with the same key.
-	ErrInProgress = errors.New("idempotency: earlier attempt in progress")
-	// ErrMismatch: the key was used before, with another request.
-	ErrMismatch = errors.New("idempotency: key used with another request")
-)
-
-// An Error is a server's answer about the key of a request. It unwraps to
-// ErrMissing, ErrInProgress or ErrMismatch, whose text it has: what the server
-// wrote may repeat the key, so it is in the fields alone.
+// An Error is a server's answer about the key of a request. It unwraps to one
+// of the errors of this package, such as ErrInProgress, whose text it has: what
+// the server wrote may repeat the key, so it is in the fields alone.
 type Error struct {
-	// Status is 400, 409 or 422.
+	// Status is that of the response, such as 409.
 	Status int
 	// Type, Title and Detail are those of the problem: RFC 9457, section 3.1.
 	Type, Title, Detail string
@@ -38,29 +27,40 @@ type Error struct {
 	RetryAfter time.Duration
 }
 
-// Error returns the text of the error that e unwraps to, and the status.
-func (e *Error) Error() string { return fmt.Sprintf("%v (status %d)", e.Unwrap(), e.Status) }
-
-// Unwrap returns ErrMissing, ErrInProgress or ErrMismatch.
-func (e *Error) Unwrap() error {
-	switch e.Status {
-	case http.StatusConflict:
-		return ErrInProgress
-	case http.StatusUnprocessableEntity:
-		return ErrMismatch
-	}
-	return ErrMissing
+// newError returns the Error that tells a client of is, with what is to be said
+// of this case. It asks the client to wait for after, if that is not 0.
+func newError(is error, detail string, after time.Duration) *Error {
+	k := kindOf(func(k kind) bool { return k.is == is })
+	return &Error{Status: k.status, Type: typePrefix + k.name, Title: k.title, Detail: detail, RetryAfter: after}
 }
 
-// Details tells policies that only a call in progress is worth another attempt.
+// Error returns the text of the error that e unwraps to, and the status.
+func (e *Error) Error() string { return fmt.Sprintf("%v (status %d)", e.kind().is, e.Status) }
+
+// Unwrap returns the error of this package that e's Type names. For the Type of
+// another server's making it goes by the Status: ErrMissing for 400,
+// ErrInProgress for 409 and ErrMismatch for 422.
+func (e *Error) Unwrap() error { return e.kind().is }
+
+// Details tells policies which of the errors it is, and that only a call in
+// progress and an unavailable store are worth another attempt.
 func (e *Error) Details() backstay.Error {
-	switch e.Status {
-	case http.StatusConflict:
-		return backstay.Error{Class: backstay.Throttled, RetryAfter: e.RetryAfter, Type: "idempotency_in_progress"}
-	case http.StatusUnprocessableEntity:
-		return backstay.Error{Class: backstay.Permanent, Type: "idempotency_mismatch"}
+	k := e.kind()
+	d := backstay.Error{Class: k.class, Type: k.errorType}
+	if k.class != backstay.Permanent {
+		d.RetryAfter = e.RetryAfter
 	}
-	return backstay.Error{Class: backstay.Permanent, Type: "idempotency_missing"}
+	return d
+}
+
+func (e *Error) kind() *kind {
+	if k := kindOfType(e.Type); k != nil {
+		return k
+	}
+	if k := kindOf(func(k kind) bool { return k.status == e.Status }); k != nil {
+		return k
+	}
+	return &kinds[0]
 }
 
 // maxProblem is how much of a body is read to find out whether it is a problem

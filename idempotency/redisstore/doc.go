@@ -1,0 +1,2 @@
+// Package redisstore keeps idempotency keys in Redis.
+package redisstore

@@ -38,8 +38,8 @@ type Store interface {
 	// whose lease has run out is still the owner until another has taken over.
 	Renew(ctx context.Context, c Claim) error
 
-	// Complete keeps the result of the work, which may be empty, for c.TTL from
-	// now.
+	// Complete keeps the result of the work for c.TTL from now. A record may be
+	// empty, and a nil one is.
 	Complete(ctx context.Context, c Claim, record []byte) error
 
 	// Release removes the record, so that the next claim gets the work. One that
@@ -74,7 +74,8 @@ type Claim struct {
 type Answer struct {
 	State State
 
-	// Record is what Complete was given, of a State Done.
+	// Record is what Complete was given, of a State Done: empty but not nil if
+	// that was empty, and nil if the Store has not kept it.
 	Record []byte
 
 	// LeaseLeft is how long the owner's lease still runs, of a State InProgress.

@@ -92,3 +92,28 @@ func (f Format) write(req *http.Request, key string) {
 	}
 	req.Header[f.Header] = []string{key}
 }
+
+// read returns the key in the header of a request, and whether there is one at
+// all. The error says how to mend it, and does not hold the key.
+func (f Format) read(h http.Header) (key string, sent bool, err error) {
+	values := h[f.Header]
+	switch {
+	case len(values) == 0:
+		return "", false, bad("there is none; send a new %s with each request, and the same with each further attempt at it", f.Header)
+	case len(values) > 1:
+		return "", true, bad("there are %d lines of %s; send one", len(values), f.Header)
+	}
+	key = strings.Trim(values[0], " \t")
+	if !f.Unquoted && key != "" {
+		if key, err = Unquote(key); err != nil {
+			return "", true, fmt.Errorf("%w; send it in double quotes", err)
+		}
+	}
+	switch {
+	case key == "":
+		return "", true, bad("it is empty")
+	case len(key) > f.MaxLength:
+		return "", true, bad("it has %d characters, and may have %d", len(key), f.MaxLength)
+	}
+	return key, true, printable(key)
+}

@@ -1,0 +1,279 @@
+package idempotency
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+)
+
+// HandlerConfig describes a Handler. All but Tenant has a default.
+type HandlerConfig struct {
+	// Tenant returns whose request it is: an account, as it was authenticated by
+	// a handler above this one. A key is known to its tenant alone, so no tenant
+	// gets what another was answered. It must be the same for all attempts of a
+	// request: an account, and not a token that is renewed between them.
+	//
+	// A request whose tenant is "" is refused with 403. OneTenant is for
+	// handlers all of whose callers may see each other's answers.
+	Tenant func(*http.Request) string
+
+	// Format is how callers send their keys. The zero value is Standard, which
+	// has them in quotes.
+	Format Format
+
+	// Methods are those of the requests that need a key. Others are passed on as
+	// they are. nil means POST and PATCH.
+	Methods []string
+
+	// Optional passes on requests without a key, without protection. Otherwise
+	// they are refused with 400.
+	Optional bool
+
+	// MaxBody is how many bytes the body of a request may have, which is held in
+	// memory. Longer ones are refused with 413. 0 means 1 MiB.
+	MaxBody int64
+
+	// MaxAnswer is how many bytes the body of an answer may have to be kept. A
+	// longer one is sent as it is written; who asks again gets 409 and is told
+	// that it was done. 0 means 1 MiB.
+	MaxAnswer int
+
+	// Headers names headers of answers to keep beside those that describe the
+	// body. Set-Cookie, Date and others that belong to one answer cannot be.
+	Headers []string
+
+	// Release reports whether an answer with the status says that nothing was
+	// done and that another attempt may succeed: it is not kept, and the key is
+	// free again. nil means Released; with a Transactor, which has undone what
+	// was done, also each status from 500 on.
+	Release func(status int) bool
+}
+
+// OneTenant is the Tenant of all requests.
+func OneTenant(*http.Request) string { return "all" }
+
+// Released reports whether the status is one of 401, 403, 408, 409, 425, 429,
+// 502, 503 and 504: answers of a handler that has not begun the work, or is
+// sure that it had no effect.
+func Released(status int) bool {
+	switch status {
+	case 401, 403, 408, 409, 425, 429, 502, 503, 504:
+		return true
+	}
+	return false
+}
+
+// Validate reports what is wrong with the config.
+func (c HandlerConfig) Validate() error {
+	if err := c.Format.Validate(); err != nil {
+		return err
+	}
+	switch {
+	case c.Tenant == nil:
+		return errors.New("idempotency: without a Tenant one caller could get what another was answered; give a function that returns whose request it is, or OneTenant")
+	case c.MaxBody < 0:
+		return fmt.Errorf("idempotency: MaxBody is %d; give a number of bytes, or 0 for 1 MiB", c.MaxBody)
+	case c.MaxAnswer < 0:
+		return fmt.Errorf("idempotency: MaxAnswer is %d; give a number of bytes, or 0 for 1 MiB", c.MaxAnswer)
+	}
+	for _, m := range c.Methods {
+		if m == "" || !isToken(m) {
+			return fmt.Errorf("idempotency: %q cannot be a method; give names such as POST", m)
+		}
+	}
+	for _, h := range c.Headers {
+		if h == "" || !isToken(h) {
+			return fmt.Errorf("idempotency: %q cannot be a header; give names such as X-Request-Id", h)
+		}
+		if isNeverKept(h) {
+			return fmt.Errorf("idempotency: the header %s belongs to one answer and is not for another; take it out of Headers", http.CanonicalHeaderKey(h))
+		}
+	}
+	return nil
+}
+
+func (c HandlerConfig) defaults() HandlerConfig {
+	c.Format = c.Format.defaults()
+	if c.Methods == nil {
+		c.Methods = []string{http.MethodPost, http.MethodPatch}
+	}
+	if c.MaxBody == 0 {
+		c.MaxBody = 1 << 20
+	}
+	if c.MaxAnswer == 0 {
+		c.MaxAnswer = 1 << 20
+	}
+	c.Headers = slices.Concat(kept, c.Headers)
+	for i, h := range c.Headers {
+		c.Headers[i] = http.CanonicalHeaderKey(h)
+	}
+	return c
+}
+
+// Handler returns next as a handler that does the work of each key once. It
+// belongs below what authenticates callers and above what has effects.
+//
+// A request with a new key is passed to next, and the answer is kept before it
+// is sent; the same request again gets the same status and body, a header
+// Idempotent-Replayed, and of the other headers those that describe the body.
+// Kept are answers with any status but those of Release. What cannot be served
+// is answered with a problem (RFC 9457): see Error.
+//
+// The context of the request that next gets does not end when the caller goes:
+// see Guard.Do. Answers that next flushes, or that are longer than MaxAnswer,
+// are not kept; who asks again gets 409 and is told that it was done.
+//
+// It panics if cfg is not valid.
+func (g *Guard) Handler(next http.Handler, cfg HandlerConfig) http.Handler {
+	if err := cfg.Validate(); err != nil {
+		panic(err.Error())
+	}
+	if next == nil {
+		panic("idempotency: the handler is nil; give the one that does the work")
+	}
+	cfg = cfg.defaults()
+	if cfg.Release == nil {
+		cfg.Release = Released
+		if g.tx != nil {
+			cfg.Release = func(status int) bool { return status >= 500 || Released(status) }
+		}
+	}
+	return &handler{g, next, cfg}
+}
+
+type handler struct {
+	g    *Guard
+	next http.Handler
+	cfg  HandlerConfig
+}
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !slices.Contains(h.cfg.Methods, r.Method) {
+		h.next.ServeHTTP(w, r)
+		return
+	}
+	key, sent, err := h.cfg.Format.read(r.Header)
+	switch {
+	case !sent && h.cfg.Optional:
+		h.next.ServeHTTP(w, r)
+		return
+	case err != nil:
+		h.refuse(w, r, ErrMissing, err.Error())
+		return
+	}
+	tenant := h.cfg.Tenant(r)
+	if tenant == "" {
+		h.refuse(w, r, ErrNoTenant, "the request does not say whose it is")
+		return
+	}
+	body, err := h.body(w, r)
+	if err != nil {
+		h.unreadable(w, r, err)
+		return
+	}
+	h.once(w, r, Request{tenant, key, fingerprint(r, body)}, body)
+}
+
+// once serves the request if it is the first with its key, or else repeats what
+// the first was answered.
+func (h *handler) once(w http.ResponseWriter, r *http.Request, req Request, body []byte) {
+	rec := newRecorder(w, h.cfg.MaxAnswer)
+	record, replayed, err := h.g.Do(r.Context(), req, func(ctx context.Context) Result {
+		h.work(ctx, rec, r, body)
+		return h.result(rec)
+	})
+	switch {
+	case err != nil && rec.direct:
+		panic(http.ErrAbortHandler) // what has gone out is not what counts
+	case err != nil:
+		h.fail(w, r, err)
+	case replayed:
+		h.replay(w, r, record)
+	default:
+		rec.send()
+	}
+}
+
+// work passes the request on, with a body that can be read again.
+func (h *handler) work(ctx context.Context, rec *recorder, r *http.Request, body []byte) {
+	own := r.WithContext(ctx)
+	own.Body = io.NopCloser(bytes.NewReader(body))
+	defer func() {
+		// The server and the handlers above look for these in the request they
+		// know: it removes the files of a form, they log the pattern.
+		r.MultipartForm, r.Pattern = own.MultipartForm, own.Pattern
+	}()
+	h.next.ServeHTTP(rec, own)
+	rec.begin()
+}
+
+// result is what the answer means for the key.
+func (h *handler) result(rec *recorder) Result {
+	var res Result
+	switch {
+	case h.cfg.Release(rec.status):
+		res.Verdict = Release
+	case rec.status >= 400:
+		res.Verdict = Reject
+	}
+	if rec.direct {
+		return res
+	}
+	keep := http.Header{}
+	for _, name := range h.cfg.Headers {
+		if values := rec.frozen[name]; len(values) > 0 {
+			keep[name] = values
+		}
+	}
+	res.Record = reply{rec.status, keep, rec.body}.encode()
+	return res
+}
+
+func (h *handler) replay(w http.ResponseWriter, r *http.Request, record []byte) {
+	re, err := decodeReply(record)
+	if err != nil {
+		h.g.tell(r.Context(), StoreFailed, err)
+		newError(ErrNotKept, "the work was done, and its answer cannot be read", 0).ServeHTTP(w, r)
+		return
+	}
+	re.replay(w)
+}
+
+// body reads the body, all of which is needed to compare the request.
+func (h *handler) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if r.ContentLength > h.cfg.MaxBody {
+		return nil, &http.MaxBytesError{Limit: h.cfg.MaxBody}
+	}
+	body := r.Body
+	if body == nil {
+		body = http.NoBody
+	}
+	return io.ReadAll(http.MaxBytesReader(w, body, h.cfg.MaxBody))
+}
+
+func (h *handler) unreadable(w http.ResponseWriter, r *http.Request, err error) {
+	if tooLong, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		h.refuse(w, r, ErrTooLarge, fmt.Sprintf("the body has more than %d bytes", tooLong.Limit))
+		return
+	}
+	e := &Error{Status: http.StatusBadRequest, Type: "about:blank", Title: "Bad Request", Detail: "the body could not be read to its end"}
+	h.g.tell(r.Context(), Refused, err)
+	e.ServeHTTP(w, r)
+}
+
+func (h *handler) refuse(w http.ResponseWriter, r *http.Request, is error, detail string) {
+	h.fail(w, r, h.g.refuse(r.Context(), is, detail, 0))
+}
+
+// fail answers with the error.
+func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if e, ok := errors.AsType[*Error](err); ok {
+		e.ServeHTTP(w, r)
+		return
+	}
+	newError(ErrUnavailable, "try again with the same key", retryAfter).ServeHTTP(w, r)
+}

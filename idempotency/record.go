@@ -1,0 +1,89 @@
+package idempotency
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// replayedHeader tells a replay from the answer of the work itself.
+const replayedHeader = "Idempotent-Replayed"
+
+// kept are the headers of an answer that a replay has too: those that describe
+// what is in the body, or where it is.
+var kept = []string{
+	"Allow", "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Location",
+	"Content-Type", "Etag", "Expires", "Last-Modified", "Link", "Location", "Preference-Applied", "Vary",
+	"X-Content-Type-Options",
+}
+
+// neverKept are headers that belong to one answer alone: a session, a
+// connection, a moment, a trace.
+var neverKept = []string{
+	"B3", "Baggage", "Connection", "Content-Length", "Date", replayedHeader, "Keep-Alive", "Proxy-Authenticate",
+	"Proxy-Authentication-Info", "Proxy-Connection", "Server-Timing", "Set-Cookie", "Set-Cookie2", "Te", "Traceparent",
+	"Traceresponse", "Tracestate", "Trailer", "Transfer-Encoding", "Upgrade", "X-Amzn-Trace-Id", "X-Cloud-Trace-Context",
+}
+
+func isNeverKept(name string) bool {
+	name = http.CanonicalHeaderKey(name)
+	return slices.Contains(neverKept, name) || strings.HasPrefix(name, "X-B3-") || strings.HasPrefix(name, http.TrailerPrefix)
+}
+
+// A reply is an answer as it is kept.
+type reply struct {
+	Status int         `json:"status"`
+	Header http.Header `json:"header"`
+	body   []byte
+}
+
+// encode returns the reply as a line of JSON, for people who look into the
+// store, and the body as it is.
+func (r reply) encode() []byte {
+	head, err := json.Marshal(r)
+	if err != nil {
+		panic("idempotency: " + err.Error()) // a number and strings
+	}
+	return slices.Concat(head, []byte{'\n'}, r.body)
+}
+
+// decodeReply reads what encode has written. It never returns a reply that
+// cannot be sent.
+func decodeReply(record []byte) (reply, error) {
+	head, body, found := bytes.Cut(record, []byte{'\n'})
+	if !found {
+		return reply{}, fmt.Errorf("idempotency: a record of %d bytes has no head", len(record))
+	}
+	var r reply
+	if err := json.Unmarshal(head, &r); err != nil {
+		return reply{}, fmt.Errorf("idempotency: the head of a record: %w", err)
+	}
+	if r.Status < 200 || r.Status > 999 {
+		return reply{}, fmt.Errorf("idempotency: a record has the status %d", r.Status)
+	}
+	r.body = body
+	return r, nil
+}
+
+// replay sends the reply once more.
+func (r reply) replay(w http.ResponseWriter) {
+	for name, values := range r.Header {
+		if !isNeverKept(name) {
+			w.Header()[http.CanonicalHeaderKey(name)] = values
+		}
+	}
+	w.Header().Set(replayedHeader, "true")
+	w.WriteHeader(r.Status)
+	if hasBody(r.Status) {
+		_, _ = w.Write(r.body) // the caller has gone, and may come back
+	}
+}
+
+// hasBody reports whether an answer with the status has one: RFC 9110, sections
+// 15.3.5 and 15.4.5.
+func hasBody(status int) bool {
+	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
+}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/internal/problem"
 	"github.com/backstay-go/backstay/retry"
 )
 
@@ -324,7 +325,7 @@ func TestInProgressIsTriedAgainWithTheSameKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &service{answer: func(n int, w http.ResponseWriter, _ *http.Request) {
 			if n < 3 {
-				w.Header().Set("Content-Type", problem)
+				w.Header().Set("Content-Type", problem.MediaType)
 				w.Header().Set("Retry-After", "7")
 				w.WriteHeader(http.StatusConflict)
 				_, _ = io.WriteString(w, inProgress)
@@ -346,7 +347,7 @@ func TestInProgressIsTriedAgainWithTheSameKey(t *testing.T) {
 func TestMissingAndMismatchAreTheEnd(t *testing.T) {
 	for status, body := range map[int]string{http.StatusBadRequest: missing, http.StatusUnprocessableEntity: mismatch} {
 		s := &service{answer: func(_ int, w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", problem)
+			w.Header().Set("Content-Type", problem.MediaType)
 			w.WriteHeader(status)
 			_, _ = io.WriteString(w, body)
 		}}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/internal/problem"
 )
 
 // What a server can have against a request with a key, or without one.
@@ -39,10 +40,6 @@ var (
 	ErrNoTenant = errors.New("idempotency: owner of the key unknown")
 )
 
-// typePrefix and the name of a sentinel make the type of a problem, which is
-// the address of the sentinel's documentation.
-const typePrefix = "https://pkg.go.dev/github.com/backstay-go/backstay/idempotency#"
-
 // A kind is what is said of a sentinel: on the wire by its status, the name in
 // its type and its title, to policies by its class and its errorType.
 type kind struct {
@@ -53,6 +50,10 @@ type kind struct {
 	class     backstay.Class
 	errorType string
 }
+
+// uri returns the type of the kind's problems, which is the address of the
+// sentinel's documentation.
+func (k kind) uri() string { return problem.Keys + k.name }
 
 // kinds has the standard's meaning of a status before others. The titles of
 // the standard are those of draft-ietf-httpapi-idempotency-key-header-07,
@@ -82,5 +83,10 @@ func kindOf(meets func(kind) bool) *kind {
 // kindOfType returns the kind that a problem's type names, or nil: a server of
 // another make has types of its own.
 func kindOfType(uri string) *kind {
-	return kindOf(func(k kind) bool { return uri == typePrefix+k.name })
+	return kindOf(func(k kind) bool { return uri == k.uri() })
+}
+
+// kindOfStatus returns the kind that the status means by itself, or nil.
+func kindOfStatus(status int) *kind {
+	return kindOf(func(k kind) bool { return k.status == status })
 }

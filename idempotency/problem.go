@@ -1,18 +1,15 @@
 package idempotency
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"mime"
 	"net/http"
-	"strings"
+	"strconv"
 	"time"
 
 	"github.com/backstay-go/backstay"
 	"github.com/backstay-go/backstay/internal/httpreq"
+	"github.com/backstay-go/backstay/internal/problem"
 )
 
 // An Error is a server's answer about the key of a request. It unwraps to one
@@ -31,7 +28,7 @@ type Error struct {
 // of this case. It asks the client to wait for after, if that is not 0.
 func newError(is error, detail string, after time.Duration) *Error {
 	k := kindOf(func(k kind) bool { return k.is == is })
-	return &Error{Status: k.status, Type: typePrefix + k.name, Title: k.title, Detail: detail, RetryAfter: after}
+	return &Error{Status: k.status, Type: k.uri(), Title: k.title, Detail: detail, RetryAfter: after}
 }
 
 // Error returns the text of the error that e unwraps to, and the status.
@@ -53,77 +50,78 @@ func (e *Error) Details() backstay.Error {
 	return d
 }
 
+// ServeHTTP answers a request with e, as application/problem+json: a server that
+// finds fault with a key by itself speaks to its clients as Handler does. The
+// Status must be set. What w's header says of another body is removed.
+func (e *Error) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body := e.problem()
+	h := w.Header()
+	for _, ofAnother := range []string{"Content-Disposition", "Content-Encoding", "Content-Language", "Content-Range", "Etag", "Expires", "Last-Modified"} {
+		h.Del(ofAnother)
+	}
+	h.Set("Content-Type", problem.MediaType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Cache-Control", "no-store")
+	if e.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.FormatInt(seconds(e.RetryAfter), 10))
+	}
+	w.WriteHeader(e.Status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body) // a client that has gone is nobody to tell
+	}
+}
+
+// problem returns e in the form of RFC 9457, section 3. The fields are strings
+// and a number, which always can be written.
+func (e *Error) problem() []byte {
+	body, _ := json.Marshal(struct {
+		Type   string `json:"type,omitempty"`
+		Title  string `json:"title,omitempty"`
+		Status int    `json:"status"`
+		Detail string `json:"detail,omitempty"`
+	}{e.Type, e.Title, e.Status, e.Detail})
+	return body
+}
+
+// seconds returns d, which is positive, in whole seconds, rounded up: a client
+// that comes back sooner would come in vain.
+func seconds(d time.Duration) int64 { return int64((d-1)/time.Second) + 1 }
+
 func (e *Error) kind() *kind {
 	if k := kindOfType(e.Type); k != nil {
 		return k
 	}
-	if k := kindOf(func(k kind) bool { return k.status == e.Status }); k != nil {
+	if k := kindOfStatus(e.Status); k != nil {
 		return k
 	}
 	return &kinds[0]
 }
 
-// maxProblem is how much of a body is read to find out whether it is a problem
-// about a key.
-const maxProblem = 64 << 10
-
-// ResponseError returns the *Error that resp is, or nil if it is none: a 400,
-// 409 or 422 of type application/problem+json whose "type" or "title" speaks of
+// ResponseError returns the *Error that resp is, or nil if it is none: a
+// response of type application/problem+json whose "type" is one of this
+// package's, or a 400, 409 or 422 whose "type" or "title" speaks of
 // idempotency, as those of the standard do. The same statuses mean other things
 // too, and so does the body of a provider with a form of its own.
 //
 // The body can be read afterwards as if it had not been. At most 64 KiB of it
 // are kept in memory.
 func ResponseError(resp *http.Response) error {
-	if !maybeProblem(resp) {
+	if kindOfStatus(resp.StatusCode) == nil {
 		return nil
 	}
-	var p struct{ Type, Title, Detail string }
-	if !decode(peek(resp), &p) || !aboutKeys(p.Type) && !aboutKeys(p.Title) {
+	p := problem.Read(resp)
+	if kindOfType(p.Type) == nil && !(standard(resp.StatusCode) && p.AboutKeys()) {
 		return nil
 	}
 	wait, _ := httpreq.RetryAfter(resp.Header.Get("Retry-After"), resp.Header.Get("Date"), time.Now())
 	return &Error{Status: resp.StatusCode, Type: p.Type, Title: p.Title, Detail: p.Detail, RetryAfter: wait}
 }
 
-func maybeProblem(resp *http.Response) bool {
-	switch resp.StatusCode {
+// standard reports whether the IETF draft gives the status a meaning.
+func standard(status int) bool {
+	switch status {
 	case http.StatusBadRequest, http.StatusConflict, http.StatusUnprocessableEntity:
-		media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-		return err == nil && media == "application/problem+json" && resp.Body != nil
+		return true
 	}
 	return false
 }
-
-// aboutKeys reports whether a problem's type or title is about keys. The type
-// is the server's own, so there is no list to compare it with.
-func aboutKeys(s string) bool { return strings.Contains(strings.ToLower(s), "idempotency") }
-
-// decode reports whether text is a JSON object. Members that have the wrong
-// type are left out: RFC 9457, section 3.1.
-func decode(text []byte, to any) bool {
-	err := json.Unmarshal(text, to)
-	_, mistyped := errors.AsType[*json.UnmarshalTypeError](err)
-	return err == nil || mistyped
-}
-
-// peek returns the beginning of the body and puts it back, together with the
-// error that reading it has met.
-func peek(resp *http.Response) []byte {
-	head, err := io.ReadAll(io.LimitReader(resp.Body, maxProblem))
-	rest := io.Reader(resp.Body)
-	if err != nil {
-		rest = failed{err}
-	}
-	resp.Body = &putBack{io.MultiReader(bytes.NewReader(head), rest), resp.Body}
-	return head
-}
-
-type putBack struct {
-	io.Reader
-	io.Closer
-}
-
-type failed struct{ err error }
-
-func (f failed) Read([]byte) (int, error) { return 0, f.err }

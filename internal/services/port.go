@@ -17,10 +17,12 @@ import (
 func freePort() (int, error) {
 	for range 100 {
 		port := 10000 + rand.IntN(12768)
-		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+		l, err := net.Listen("tcp", localAddr(port))
 		if err == nil {
 			return port, l.Close()
 		}
 	}
 	return 0, errors.New("no free port between 10000 and 22767")
 }
+
+func localAddr(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

@@ -96,14 +96,14 @@ func (p *process) begin() error {
 		if p.port, err = freePort(); err != nil {
 			return err
 		}
-		if err = p.start(); err == nil {
+		if err = p.start(); !errors.Is(err, errEnded) {
 			break
 		}
 	}
 	return err
 }
 
-func (p *process) addr() string { return "127.0.0.1:" + strconv.Itoa(p.port) }
+func (p *process) addr() string { return localAddr(p.port) }
 
 // keep starts the keeper. It is in a process group of its own, since what ends
 // the tests, such as Ctrl-C, must not end it.
@@ -198,15 +198,18 @@ func (p *process) start() error {
 	return nil
 }
 
-// await returns when the server answers.
+var errEnded = errors.New("it ended instead of answering")
+
+// await returns when the server answers. It looks first whether there still is
+// one, because what answers may be another that has taken the port.
 func (p *process) await() error {
 	for end := time.Now().Add(patience); ; {
+		if p.gone(20 * time.Millisecond) {
+			return errEnded
+		}
 		err := p.ready(p.addr())
 		if err == nil {
 			return nil
-		}
-		if p.gone(20 * time.Millisecond) {
-			return errors.New("it ended instead of answering")
 		}
 		if time.Now().After(end) {
 			return fmt.Errorf("no answer in %v: %w", patience, err)

@@ -16,6 +16,7 @@ package services
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -141,13 +142,17 @@ type kind struct {
 type errMissing struct{ k *kind }
 
 func (e errMissing) Error() string {
-	return fmt.Sprintf("no %s: install it (apt-get install %s) or set %s to the address of one", e.k.name, e.k.install, e.k.env)
+	return fmt.Sprintf("no %s on this machine: apt-get install %s", e.k.name, e.k.install)
 }
 
 func (k *kind) findOrLaunch() (*Server, error) {
 	addr := os.Getenv(k.env)
 	if addr == "" {
-		return k.launch()
+		s, err := k.launch()
+		if errors.As(err, &errMissing{}) {
+			err = fmt.Errorf("%w, or set %s to the address of one", err, k.env)
+		}
+		return s, err
 	}
 	if !strings.Contains(addr, "://") {
 		addr = k.scheme + "://" + addr
@@ -167,7 +172,7 @@ func (k *kind) findOrLaunch() (*Server, error) {
 // where that would go unnoticed.
 func (k *kind) fail(t testing.TB, err error) {
 	t.Helper()
-	if _, missing := err.(errMissing); missing && os.Getenv("CI") != "true" {
+	if errors.As(err, &errMissing{}) && os.Getenv("CI") != "true" {
 		t.Skip(err)
 	}
 	t.Fatal(err)

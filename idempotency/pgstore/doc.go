@@ -1,0 +1,2 @@
+// Package pgstore keeps idempotency keys in PostgreSQL.
+package pgstore

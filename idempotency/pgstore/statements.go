@@ -1,0 +1,96 @@
+package pgstore
+
+import "strings"
+
+// statements are all that a Store asks of the server.
+//
+// Each is a transaction of its own and leaves nothing behind in the session, so
+// that a proxy such as PgBouncer may give every one another connection. The
+// time is clock_timestamp(), since now() stands still while a statement waits
+// for a lock.
+type statements struct {
+	claim, look, renew, complete, completePending, release, clean string
+}
+
+func statementsFor(t table) statements {
+	in := func(s string) string { return strings.ReplaceAll(s, "{table}", t.quoted) }
+	return statements{
+		claim:           in(claimSQL),
+		look:            in(lookSQL),
+		renew:           in(renewSQL),
+		complete:        in(completeSQL),
+		completePending: in(completeSQL + pendingSQL),
+		release:         in(releaseSQL + pendingSQL),
+		clean:           in(cleanSQL),
+	}
+}
+
+// claimSQL changes a row if the work is the claimer's. The lock_timeout is that
+// of this statement only, and costs no round trip of its own: the row that is
+// to be inserted depends on it.
+const claimSQL = `
+WITH wait AS MATERIALIZED (SELECT set_config('lock_timeout', $7, true))
+INSERT INTO {table} AS r (id, fingerprint, fence, lease_until, expires_at)
+SELECT $1::bytea, $2::bytea, $3::bytea,
+	clock_timestamp() + make_interval(secs => $4),
+	clock_timestamp() + make_interval(secs => $5)
+FROM wait
+ON CONFLICT (id) DO UPDATE SET
+	fingerprint = EXCLUDED.fingerprint,
+	fence = EXCLUDED.fence,
+	claimed_at = clock_timestamp(),
+	lease_until = clock_timestamp() + make_interval(secs => $4),
+	completed_at = NULL,
+	record = NULL,
+	expires_at = clock_timestamp() + make_interval(secs => $5)
+WHERE r.expires_at <= clock_timestamp()
+	OR r.completed_at IS NULL
+		AND r.fingerprint = EXCLUDED.fingerprint
+		AND (r.fence = EXCLUDED.fence OR $6::boolean AND r.lease_until <= clock_timestamp())`
+
+// lookSQL tells why the work is not the claimer's. The record of another
+// request does not leave the server.
+const lookSQL = `
+SELECT fingerprint = $2, fence = $3, completed_at IS NOT NULL,
+	CASE WHEN fingerprint = $2 THEN record END,
+	extract(epoch FROM lease_until - clock_timestamp())::float8
+FROM {table}
+WHERE id = $1 AND expires_at > clock_timestamp()`
+
+// renewSQL and completeSQL leave a record that is complete as it is, but count
+// it: the owner did not get the answer the first time.
+const renewSQL = `
+UPDATE {table} SET
+	lease_until = clock_timestamp() + make_interval(secs => $3),
+	expires_at = CASE WHEN completed_at IS NULL
+		THEN clock_timestamp() + make_interval(secs => $4) ELSE expires_at END` + ownSQL
+
+const completeSQL = `
+UPDATE {table} SET
+	record = CASE WHEN completed_at IS NULL THEN $3::bytea ELSE record END,
+	completed_at = coalesce(completed_at, clock_timestamp()),
+	expires_at = CASE WHEN completed_at IS NULL
+		THEN clock_timestamp() + make_interval(secs => $4) ELSE expires_at END` + ownSQL
+
+const releaseSQL = `
+DELETE FROM {table}` + ownSQL
+
+const (
+	ownSQL     = "\nWHERE id = $1 AND fence = $2 AND expires_at > clock_timestamp()"
+	pendingSQL = " AND completed_at IS NULL"
+)
+
+// cleanSQL deletes some rows that have expired, the oldest first. It passes by
+// those that are locked: they are being claimed anew. A row that is claimed
+// after this statement began is looked at again once it is locked, and stays.
+//
+// now() can be looked up in the index, and clock_timestamp() cannot, which may
+// have another value for each row. The array is made once; the rows of an IN
+// might be locked over and over.
+const cleanSQL = `
+DELETE FROM {table} WHERE id = ANY (ARRAY(
+	SELECT id FROM {table}
+	WHERE expires_at <= now()
+	ORDER BY expires_at
+	LIMIT $1
+	FOR UPDATE SKIP LOCKED))`

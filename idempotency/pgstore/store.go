@@ -1,0 +1,124 @@
+package pgstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/backstay-go/backstay/idempotency"
+)
+
+// A Store keeps idempotency keys in a table of PostgreSQL. It is safe for
+// concurrent use; make one with New.
+type Store struct {
+	db    *sql.DB
+	cfg   Config
+	table table
+	sql   statements
+}
+
+var _ idempotency.Store = (*Store)(nil)
+
+// New returns a Store in db, whose driver may be any for PostgreSQL. The table
+// must be there: see Migrate. The caller closes db.
+//
+// It panics if cfg is not valid.
+func New(db *sql.DB, cfg Config) *Store {
+	if db == nil {
+		panic("pgstore: there is no database; open one with sql.Open")
+	}
+	t, err := parseTable(cfg.Table)
+	if err != nil {
+		panic(err.Error())
+	}
+	return &Store{db: db, cfg: cfg, table: t, sql: statementsFor(t)}
+}
+
+// Claim implements idempotency.Store. It is one statement, and a second one
+// where the work is not the claimer's, which tells why.
+func (s *Store) Claim(ctx context.Context, c idempotency.Claim) (idempotency.Answer, error) {
+	answer, err := s.claim(ctx, c)
+	return answer, s.explain(ctx, "claim", err)
+}
+
+// Renew implements idempotency.Store.
+func (s *Store) Renew(ctx context.Context, c idempotency.Claim) error {
+	return s.change(ctx, "renew", s.sql.renew, c.ID[:], c.Fence[:], c.Lease.Seconds(), c.TTL.Seconds())
+}
+
+// Complete implements idempotency.Store. A record is at most 1 GB.
+func (s *Store) Complete(ctx context.Context, c idempotency.Claim, record []byte) error {
+	return s.change(ctx, "complete", s.sql.complete, c.ID[:], c.Fence[:], present(record), c.TTL.Seconds())
+}
+
+// Release implements idempotency.Store.
+func (s *Store) Release(ctx context.Context, c idempotency.Claim) error {
+	return s.change(ctx, "release", s.sql.release, c.ID[:], c.Fence[:])
+}
+
+// change runs a statement that changes the owner's record.
+func (s *Store) change(ctx context.Context, what, statement string, args ...any) error {
+	var n int64
+	err := untilDecided(func() (err error) {
+		n, err = exec(ctx, s.db, statement, args...)
+		return err
+	})
+	switch {
+	case err != nil:
+		return s.explain(ctx, what, err)
+	case n == 0:
+		return idempotency.ErrLeaseLost
+	}
+	return nil
+}
+
+// An execer is a *sql.DB or a *sql.Tx.
+type execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// exec returns how many rows the statement has changed.
+func exec(ctx context.Context, db execer, statement string, args ...any) (int64, error) {
+	res, err := db.ExecContext(ctx, statement, args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+// present returns a record that is not nil, which drivers take for NULL.
+func present(record []byte) []byte {
+	if record == nil {
+		return []byte{}
+	}
+	return record
+}
+
+// claim claims until it is decided.
+func (s *Store) claim(ctx context.Context, c idempotency.Claim) (idempotency.Answer, error) {
+	for range maxTries {
+		n, err := exec(ctx, s.db, s.sql.claim, c.ID[:], c.Fingerprint[:], c.Fence[:],
+			c.Lease.Seconds(), c.TTL.Seconds(), c.Takeover, s.cfg.lockTimeout())
+		switch {
+		case n == 1:
+			return idempotency.Answer{State: idempotency.Claimed}, nil
+		case undecided(err):
+			continue
+		case err != nil && sqlState(err) != lockNotAvailable:
+			return idempotency.Answer{}, err
+		}
+		// Reading does not wait for a lock: whoever holds it has not committed,
+		// so that what was true before is still true.
+		answer, ok, lookErr := s.look(ctx, c)
+		if ok || lookErr != nil {
+			return answer, lookErr
+		}
+		if err != nil {
+			return idempotency.Answer{}, err
+		}
+	}
+	return idempotency.Answer{}, errBusy
+}
+
+// errBusy takes an extraordinary number of others that all come first.
+var errBusy = errors.New("others change the record all the time")

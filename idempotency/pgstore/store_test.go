@@ -1,0 +1,438 @@
+package pgstore_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	_ "github.com/lib/pq"
+
+	"github.com/backstay-go/backstay/idempotency"
+	"github.com/backstay-go/backstay/idempotency/pgstore"
+	"github.com/backstay-go/backstay/internal/services"
+)
+
+// I-12
+func TestOneOfFiftyClaimsWins(t *testing.T) {
+	for _, isolation := range []string{"read committed", "serializable"} {
+		db := open(t, services.Postgres(t), func(c *pgx.ConnConfig) {
+			c.RuntimeParams["default_transaction_isolation"] = isolation
+		})
+		s, _ := newStore(t, db)
+		for range 5 {
+			c := newClaim()
+			var won atomic.Int32
+			var wg sync.WaitGroup
+			for range 50 {
+				wg.Go(func() {
+					mine := rival(c)
+					a, err := s.Claim(t.Context(), mine)
+					switch {
+					case err != nil:
+						t.Errorf("%s: Claim = %v, want nil", isolation, err)
+					case a.State == idempotency.Claimed:
+						won.Add(1)
+					case a.State != idempotency.InProgress:
+						t.Errorf("%s: Claim = %v, want in progress", isolation, a.State)
+					}
+				})
+			}
+			wg.Wait()
+			if won.Load() != 1 {
+				t.Errorf("%s: %d of 50 claims won, want 1", isolation, won.Load())
+			}
+		}
+	}
+}
+
+func TestRoundTrips(t *testing.T) {
+	var sent trace
+	s, _ := newStore(t, open(t, services.Postgres(t), sent.into))
+	sent.take()
+	c := newClaim()
+	for _, step := range []struct {
+		name string
+		do   func() error
+		want string
+	}{
+		{"Claim", func() error { _, err := s.Claim(t.Context(), c); return err }, "WITH"},
+		{"Renew", func() error { return s.Renew(t.Context(), c) }, "UPDATE"},
+		{"Claim in progress", func() error { _, err := s.Claim(t.Context(), rival(c)); return err }, "WITH SELECT"},
+		{"Complete", func() error { return s.Complete(t.Context(), c, []byte("x")) }, "UPDATE"},
+		{"Claim done", func() error { _, err := s.Claim(t.Context(), rival(c)); return err }, "WITH SELECT"},
+	} {
+		if err := step.do(); err != nil {
+			t.Errorf("%s = %v, want nil", step.name, err)
+		}
+		if got := sent.take(); got != step.want {
+			t.Errorf("%s sent %q, want %q", step.name, got, step.want)
+		}
+	}
+}
+
+// Drivers differ in how they send parameters, and proxies in what they let them.
+func TestDrivers(t *testing.T) {
+	server := services.Postgres(t)
+	mode := func(m pgx.QueryExecMode) func(*pgx.ConnConfig) {
+		return func(c *pgx.ConnConfig) { c.DefaultQueryExecMode = m }
+	}
+	pq, err := sql.Open("postgres", server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { pq.Close() })
+	for name, db := range map[string]*sql.DB{
+		"pgx":                      open(t, server),
+		"pgx, not prepared":        open(t, server, mode(pgx.QueryExecModeExec)),
+		"pgx, the simple protocol": open(t, server, mode(pgx.QueryExecModeSimpleProtocol)),
+		"pq":                       pq,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, effects := newTransactional(t, db)
+			c := newClaim()
+			claim(t, s, c, idempotency.Claimed)
+			claim(t, s, c, idempotency.Claimed)
+			if a := claim(t, s, rival(c), idempotency.InProgress); a.LeaseLeft <= 50*time.Second || a.LeaseLeft > time.Minute {
+				t.Errorf("LeaseLeft = %v, want about 1m", a.LeaseLeft)
+			}
+			other := rival(c)
+			other.Fingerprint[0]++
+			claim(t, s, other, idempotency.Mismatch)
+			if err := s.Renew(t.Context(), c); err != nil {
+				t.Errorf("Renew = %v, want nil", err)
+			}
+			if err := s.Release(t.Context(), rival(c)); !errors.Is(err, idempotency.ErrLeaseLost) {
+				t.Errorf("Release(rival) = %v, want ErrLeaseLost", err)
+			}
+			ctx, tx := s.Begin(t.Context(), c)
+			effect(t, ctx, effects)
+			if err := tx.Complete(t.Context(), []byte("all\x00bytes\xff")); err != nil {
+				t.Errorf("Complete = %v, want nil", err)
+			}
+			if a := claim(t, s, rival(c), idempotency.Done); string(a.Record) != "all\x00bytes\xff" {
+				t.Errorf("Record = %q, want %q", a.Record, "all\x00bytes\xff")
+			}
+			other = newClaim()
+			other.TTL = 0
+			claim(t, s, other, idempotency.Claimed)
+			if n, err := s.Clean(t.Context()); n != 1 || err != nil {
+				t.Errorf("Clean = %d, %v, want 1, nil", n, err)
+			}
+			if number(t, db, "SELECT count(*) FROM "+effects) != 1 {
+				t.Errorf("the effect is not there")
+			}
+		})
+	}
+}
+
+func TestRecordsComeBackAsTheyWere(t *testing.T) {
+	s, _ := newStore(t, open(t, services.Postgres(t)))
+	big := make([]byte, 8<<20)
+	_, _ = rand.Read(big)
+	for name, record := range map[string][]byte{
+		"nil": nil, "empty": {}, "8 MiB": big, "8 MiB of one byte": make([]byte, 8<<20),
+	} {
+		c := newClaim()
+		claim(t, s, c, idempotency.Claimed)
+		if err := s.Complete(t.Context(), c, record); err != nil {
+			t.Errorf("Complete(%s) = %v, want nil", name, err)
+		}
+		a := claim(t, s, rival(c), idempotency.Done)
+		if !bytes.Equal(a.Record, record) || a.Record == nil {
+			t.Errorf("Claim after Complete(%s) = %d bytes, nil %v, want the record, not nil", name, len(a.Record), a.Record == nil)
+		}
+	}
+}
+
+func TestOwnerMayRepeatItself(t *testing.T) {
+	s, _ := newStore(t, open(t, services.Postgres(t)))
+	c := newClaim()
+	claim(t, s, c, idempotency.Claimed)
+	for _, record := range []string{"first", "second"} {
+		if err := s.Complete(t.Context(), c, []byte(record)); err != nil {
+			t.Errorf("Complete(%s) = %v, want nil", record, err)
+		}
+	}
+	if err := s.Renew(t.Context(), c); err != nil {
+		t.Errorf("Renew(complete) = %v, want nil", err)
+	}
+	if err := s.Release(t.Context(), c); !errors.Is(err, idempotency.ErrLeaseLost) {
+		t.Errorf("Release(complete) = %v, want ErrLeaseLost", err)
+	}
+	if a := claim(t, s, c, idempotency.Done); string(a.Record) != "first" {
+		t.Errorf("Record = %q, want that of the first Complete", a.Record)
+	}
+}
+
+// The lease is by the clock of the server, in which all processes agree.
+func TestClockIsTheServers(t *testing.T) {
+	db := open(t, services.Postgres(t))
+	s, cfg := newStore(t, db)
+	c := newClaim()
+	claim(t, s, c, idempotency.Claimed)
+	if n := number(t, db, `SELECT count(*) FROM `+cfg.Table+` WHERE
+		lease_until - clock_timestamp() BETWEEN '50 s' AND '1 min' AND
+		expires_at - clock_timestamp() BETWEEN '59 min' AND '1 h'`); n != 1 {
+		t.Error("lease and TTL are not a minute and an hour from the server's time")
+	}
+	// A lease begins when the lock is there, not when the claim began to wait.
+	expire(t, s, c)
+	lock := lockRow(t, db, cfg, c)
+	done := make(chan error)
+	next := rival(c)
+	go func() { _, err := s.Claim(t.Context(), next); done <- err }()
+	waiting(t, db, cfg.Table, "INSERT")
+	var free time.Time
+	if err := db.QueryRowContext(t.Context(), "SELECT clock_timestamp()").Scan(&free); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(lock.Rollback(), <-done); err != nil {
+		t.Fatalf("Claim = %v, want nil", err)
+	}
+	if n := number(t, db, `SELECT count(*) FROM `+cfg.Table+` WHERE
+		lease_until >= $1::timestamptz + '1 min' AND expires_at >= $1::timestamptz + '1 h' AND claimed_at >= $1::timestamptz`, free); n != 1 {
+		t.Error("the lease began before the lock was free")
+	}
+}
+
+// A row that is locked says nothing until it is free. What was there before
+// holds until then.
+func TestLockedRowIsNotWaitedForLong(t *testing.T) {
+	db := open(t, services.Postgres(t))
+	_, cfg := newStore(t, db)
+	cfg.LockTimeout = 50 * time.Millisecond
+	s := pgstore.New(db, cfg)
+	c := newClaim()
+	claim(t, s, c, idempotency.Claimed)
+	lock := lockRow(t, db, cfg, c)
+
+	began := time.Now()
+	if a := claim(t, s, rival(c), idempotency.InProgress); a.LeaseLeft <= 0 {
+		t.Errorf("LeaseLeft = %v, want that of the owner", a.LeaseLeft)
+	}
+	if took := time.Since(began); took < cfg.LockTimeout || took > 20*cfg.LockTimeout {
+		t.Errorf("Claim took %v, want about %v", took, cfg.LockTimeout)
+	}
+	other := rival(c)
+	other.Fingerprint[0]++
+	claim(t, s, other, idempotency.Mismatch)
+	// The owner itself cannot be told that the work is still its own: perhaps it
+	// is just being committed.
+	if a, err := s.Claim(t.Context(), c); state(err) != "55P03" {
+		t.Errorf("Claim(own, locked) = %v, %v, want SQLSTATE 55P03", a.State, err)
+	}
+	if err := lock.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	claim(t, s, c, idempotency.Claimed)
+}
+
+func TestUnfinishedInsertIsNobodysClaim(t *testing.T) {
+	db := open(t, services.Postgres(t))
+	_, cfg := newStore(t, db)
+	cfg.LockTimeout = 50 * time.Millisecond
+	s := pgstore.New(db, cfg)
+	c := newClaim()
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	run(t, tx, "INSERT INTO "+cfg.Table+" (id, fingerprint, fence, lease_until, expires_at) VALUES ($1, '', '', 'infinity', 'infinity')", c.ID[:])
+	if a, err := s.Claim(t.Context(), c); state(err) != "55P03" {
+		t.Errorf("Claim = %v, %v, want SQLSTATE 55P03", a.State, err)
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	claim(t, s, c, idempotency.Claimed)
+}
+
+// What a statement sets must not stay with a connection that a proxy gives to
+// others.
+func TestNothingStaysWithTheSession(t *testing.T) {
+	db := open(t, services.Postgres(t))
+	db.SetMaxOpenConns(1)
+	s, _ := newStore(t, db)
+	c := newClaim()
+	claim(t, s, c, idempotency.Claimed)
+	claim(t, s, rival(c), idempotency.InProgress)
+	var timeout string
+	if err := db.QueryRowContext(t.Context(), "SHOW lock_timeout").Scan(&timeout); err != nil || timeout != "0" {
+		t.Errorf("SHOW lock_timeout = %q, %v, want 0", timeout, err)
+	}
+}
+
+func TestEveryMethodEndsWithItsContext(t *testing.T) {
+	db := open(t, services.Postgres(t))
+	_, cfg := newStore(t, db)
+	cfg.LockTimeout = -1
+	s := pgstore.New(db, cfg)
+	c := newClaim()
+	claim(t, s, c, idempotency.Claimed)
+	methods := map[string]func(context.Context) error{
+		"Claim":    func(ctx context.Context) error { _, err := s.Claim(ctx, rival(c)); return err },
+		"Renew":    func(ctx context.Context) error { return s.Renew(ctx, c) },
+		"Complete": func(ctx context.Context) error { return s.Complete(ctx, c, nil) },
+		"Release":  func(ctx context.Context) error { return s.Release(ctx, c) },
+		"Migrate":  s.Migrate,
+		"Clean":    func(ctx context.Context) error { _, err := s.Clean(ctx); return err },
+	}
+	lock := lockRow(t, db, cfg, c)
+	for _, name := range []string{"Claim", "Renew", "Complete", "Release"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- methods[name](ctx) }()
+		waiting(t, db, cfg.Table, cfgTable(cfg))
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("%s of a locked row, canceled = %v, want context.Canceled", name, err)
+		}
+		eventually(t, func() error {
+			if number(t, db, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%'", cfgTable(cfg)) > 0 {
+				return errors.New("the server still waits")
+			}
+			return nil
+		})
+	}
+	if err := lock.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	claim(t, s, c, idempotency.Claimed)
+
+	db.SetMaxOpenConns(1)
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for name, method := range methods {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		if err := method(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s without a connection = %v, want context.DeadlineExceeded", name, err)
+		}
+		cancel()
+	}
+}
+
+// cfgTable returns the table as it is in statements.
+func cfgTable(cfg pgstore.Config) string {
+	return `"` + strings.ReplaceAll(cfg.Table, ".", `"."`) + `"`
+}
+
+// The claim waits for a row, and its owner for the table that the claim has.
+func TestDeadlockIsTriedAgain(t *testing.T) {
+	db := open(t, services.Postgres(t))
+	_, cfg := newStore(t, db)
+	cfg.LockTimeout = -1
+	s := pgstore.New(db, cfg)
+	c := newClaim()
+	claim(t, s, c, idempotency.Claimed)
+	expire(t, s, c)
+	lock := lockRow(t, db, cfg, c)
+	before := number(t, db, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+	done := make(chan error)
+	go func() { _, err := s.Claim(t.Context(), rival(c)); done <- err }()
+	waiting(t, db, cfg.Table, "INSERT")
+	run(t, lock, "LOCK TABLE "+cfg.Table+" IN SHARE MODE")
+	if err := lock.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("Claim in a deadlock = %v, want nil", err)
+	}
+	eventually(t, func() error { // statistics are written now and then
+		if number(t, db, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == before {
+			return errors.New("there was no deadlock")
+		}
+		return nil
+	})
+}
+
+func TestMissingTableIsToldApart(t *testing.T) {
+	db := open(t, services.Postgres(t))
+	cfg := newConfig(t, db)
+	s := pgstore.New(db, cfg)
+	_, err := s.Claim(t.Context(), newClaim())
+	if err == nil || !strings.Contains(err.Error(), cfgTable(cfg)+" is not there") || !strings.Contains(err.Error(), "Migrate") || state(err) != "42P01" {
+		t.Errorf("Claim without a table = %v, want to be told of Migrate", err)
+	}
+	run(t, db, "CREATE TABLE "+cfg.Table+" (id bytea PRIMARY KEY)")
+	if err := s.Complete(t.Context(), newClaim(), nil); err == nil || !strings.Contains(err.Error(), "has other columns") {
+		t.Errorf("Complete in another table = %v, want to be told", err)
+	}
+}
+
+// state returns the SQLSTATE of err, or "".
+func state(err error) string {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return e.Code
+	}
+	return ""
+}
+
+// I-12, I-13
+func TestClaimsOutliveTheServer(t *testing.T) {
+	server := services.OwnPostgres(t)
+	db := open(t, server)
+	s, cfg := newStore(t, db)
+	mine, done := newClaim(), newClaim()
+	claim(t, s, mine, idempotency.Claimed)
+	claim(t, s, done, idempotency.Claimed)
+	if err := s.Complete(t.Context(), done, []byte("kept")); err != nil {
+		t.Fatal(err)
+	}
+	for name, end := range map[string]func(){"Kill": server.Kill, "Stop": server.Stop} {
+		lockRow(t, db, cfg, mine)
+		answers := make(chan error)
+		go func() { _, err := s.Claim(t.Context(), rival(mine)); answers <- err }()
+		waiting(t, db, cfg.Table, "INSERT")
+		end()
+		if err := <-answers; err == nil {
+			t.Errorf("Claim during %s = nil, want an error", name)
+		}
+		if a, err := s.Claim(t.Context(), newClaim()); err == nil {
+			t.Errorf("Claim after %s = %v, want an error", name, a.State)
+		}
+		server.Start()
+		eventually(t, func() error { return s.Renew(t.Context(), mine) })
+		claim(t, s, rival(mine), idempotency.InProgress)
+		if a := claim(t, s, rival(done), idempotency.Done); string(a.Record) != "kept" {
+			t.Errorf("Record after %s = %q, want %q", name, a.Record, "kept")
+		}
+	}
+}
+
+// The answer to a claim is lost: the same claim finds out.
+func TestLostAnswerIsAskedForAgain(t *testing.T) {
+	var w wire
+	db := open(t, services.Postgres(t), w.into)
+	s, _ := newStore(t, db)
+	for _, unsent := range []bool{false, true} {
+		c := newClaim()
+		claim(t, s, newClaim(), idempotency.Claimed) // prepares the statement
+		w.breakAt(string(c.ID[:]), unsent)
+		if a, err := s.Claim(t.Context(), c); err == nil {
+			if !unsent { // what was not sent, database/sql may send again
+				t.Errorf("Claim = %v, want an error", a.State)
+			}
+		}
+		claim(t, s, c, idempotency.Claimed)
+		claim(t, s, rival(c), idempotency.InProgress)
+		w.breakAt(string(c.ID[:]), unsent)
+		_ = s.Complete(t.Context(), c, []byte("x"))
+		if err := s.Complete(t.Context(), c, []byte("x")); err != nil {
+			t.Errorf("Complete again = %v, want nil", err)
+		}
+		claim(t, s, rival(c), idempotency.Done)
+	}
+}

@@ -56,7 +56,8 @@ var bans = []ban{
 	{in: not(under("grpccall", "examples", "bench")), tests: true, what: under("google.golang.org/grpc"), reason: "who does not use gRPC does not compile it"},
 	{in: public, what: under("go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/exporters"), reason: "the program chooses the SDK; a library uses the API"},
 	{in: not(under("telemetry", "examples", "bench", "standard")), what: under("go.opentelemetry.io"), reason: "only telemetry makes spans, so that it can be left out"},
-	{in: public, what: under("testing"), reason: "a flag of package testing would appear in the user's program"},
+	{in: and(public, not(one("idempotency/storetest"))), what: under("testing"), reason: "a flag of package testing would appear in the user's program; storetest is for their tests"},
+	{in: public, what: one(module + "/idempotency/storetest"), reason: "it imports testing"},
 }
 
 func init() {
@@ -138,6 +139,10 @@ func TestBansCatchWhatTheyAreFor(t *testing.T) {
 		{"telemetry", "go.opentelemetry.io/otel/trace", false, false},
 		{"retry", "go.opentelemetry.io/otel/trace", false, true},
 		{"retry", "testing", false, true},
+		{"idempotency", "testing", false, true},
+		{"idempotency", module + "/idempotency/storetest", false, true},
+		{"idempotency", module + "/idempotency/storetest", true, false},
+		{"idempotency/storetest", "testing", false, false},
 	}
 	for _, r := range rows {
 		if got := banned(r.pkg, r.imported, r.tests); (got != "") != r.banned {

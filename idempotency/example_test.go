@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -41,6 +42,64 @@ func Example() {
 	fmt.Printf("%s: %d requests, %d order\n", resp.Status, requests, len(orders))
 	// Output:
 	// 200 OK: 3 requests, 1 order
+}
+
+// The answer of the first transfer is lost on its way back. The client sends it
+// again, and the account is charged once.
+func ExampleGuard_Handler() {
+	balance, answers := 500, 0
+	transfer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		balance -= 100
+		fmt.Fprintln(w, "balance", balance)
+	})
+
+	account := func(r *http.Request) string { return "alice" } // as a handler above has found out
+
+	guard := idempotency.NewGuard(idempotency.GuardConfig{})
+	once := guard.Handler(transfer, idempotency.HandlerConfig{Tenant: account})
+
+	bank := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		once.ServeHTTP(w, r)
+		if answers++; answers == 1 {
+			panic(http.ErrAbortHandler) // cuts the connection
+		}
+	}))
+	defer bank.Close()
+
+	policy := backstay.New(idempotency.Keys(idempotency.KeysConfig{}), retry.New(retry.Config{}))
+	client := &http.Client{Transport: httpcall.NewTransport(policy, httpcall.Config{})}
+	resp, err := client.Post(bank.URL+"/transfers", "text/plain", strings.NewReader("100"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(resp.Body)
+	fmt.Printf("%s(replayed: %s)\n", body, resp.Header.Get("Idempotent-Replayed"))
+	// Output:
+	// balance 400
+	// (replayed: true)
+}
+
+// A consumer of a queue that delivers a message twice. The number of the message
+// is its key.
+func ExampleGuard_Do() {
+	guard := idempotency.NewGuard(idempotency.GuardConfig{Name: "invoices"})
+	type message struct{ id, payload string }
+	for _, m := range []message{{"17", "tea"}, {"18", "milk"}, {"17", "tea"}} {
+		record, replayed, err := guard.Do(context.Background(), idempotency.Request{
+			Tenant:      "shop",
+			Key:         m.id,
+			Fingerprint: idempotency.FingerprintOf([]byte(m.payload)),
+		}, func(ctx context.Context) idempotency.Result {
+			return idempotency.Result{Record: []byte("invoice for " + m.payload)}
+		})
+		fmt.Printf("%s, again: %v, error: %v\n", record, replayed, err)
+	}
+	// Output:
+	// invoice for tea, again: false, error: <nil>
+	// invoice for milk, again: false, error: <nil>
+	// invoice for tea, again: true, error: <nil>
 }
 
 // A client without retries, whose application tries again by itself.

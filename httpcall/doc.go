@@ -25,7 +25,9 @@
 // 500, 502, 503, 504 and, later and at no cost to a breaker, 408, 421, 425 and
 // 429, for requests that do no harm twice: GET, HEAD, OPTIONS, TRACE, PUT,
 // DELETE and QUERY, those with an Idempotency-Key, and those whose context is
-// from [Idempotent]. The example above leaves out the second row of statuses by
+// from [Idempotent]. To the second row belongs a 409 to a request with an
+// idempotency key whose body, a problem of RFC 9457, says that an earlier
+// attempt with the key is in progress. The example above leaves out that row by
 // its If.
 //
 // Never retried at the same endpoint are names that do not exist and
@@ -60,10 +62,10 @@
 // long download; timeout.WholeAttempt does not, and Config.BodyIdle limits the
 // waits while a body is read.
 //
-// Retry-After is obeyed on 429 and 503: the next attempt comes no earlier, or
-// not at all where that would be after the deadline or retry's MaxRetryAfter. On
-// a 429 it holds for every endpoint of the service, on a 503 for the one that
-// sent it.
+// Retry-After is obeyed on 429, 503 and a 409 that says "in progress": the next
+// attempt comes no earlier, or not at all where that would be after the deadline
+// or retry's MaxRetryAfter. On a 503 it holds for the endpoint that sent it, on
+// the others for every endpoint of the service.
 //
 // # Errors
 //

@@ -48,18 +48,6 @@ func harmless(req *http.Request) bool {
 	return marked && req.Method != http.MethodConnect
 }
 
-// keyedKey marks the context of a request that has an idempotency key, in
-// whichever header.
-type keyedKey struct{}
-
-func keyed(req *http.Request) bool {
-	if req == nil {
-		return false
-	}
-	marked, _ := req.Context().Value(keyedKey{}).(bool)
-	return marked
-}
-
 var errConnect = errors.New("httpcall: a CONNECT is not sent again")
 
 // copyRequest returns a copy of req for one attempt: with a URL, header and body

@@ -67,8 +67,12 @@ func (e *StatusError) Suppressed() string {
 
 // check returns the failure that resp is, or nil.
 func (t *Transport) check(resp *http.Response) error {
-	class := t.classify(resp)
-	asked, delayed := t.retryAfter(resp)
+	key := conflictOf(resp)
+	if key == final {
+		return nil // an answer, whatever else would have it tried again
+	}
+	class := t.classify(resp, key)
+	asked, delayed := t.retryAfter(resp, key)
 	if delayed && class == backstay.Success && resp.StatusCode >= 400 && t.cfg.Classify == nil {
 		class = backstay.Throttled // an option says that this status is delayed, not refused
 	}
@@ -92,14 +96,14 @@ func (t *Transport) check(resp *http.Response) error {
 	return &StatusError{resp.StatusCode, class, asked, vetoed}
 }
 
-func (t *Transport) classify(resp *http.Response) backstay.Class {
+func (t *Transport) classify(resp *http.Response, key conflict) backstay.Class {
 	switch {
 	case resp.StatusCode == http.StatusSwitchingProtocols:
 		return backstay.Success
 	case t.cfg.Classify != nil:
 		return t.cfg.Classify(resp)
-	case resp.StatusCode == http.StatusConflict && t.cfg.RetryConflict && keyed(resp.Request):
-		return backstay.Throttled
+	case key == inProgress, key == unexplained && t.cfg.RetryConflict:
+		return backstay.Throttled // says nothing of the server's health
 	case resp.StatusCode == http.StatusMisdirectedRequest && resp.ProtoMajor >= 2 && !t.balanced:
 		return backstay.Success // another try would take the same connection
 	}
@@ -108,9 +112,9 @@ func (t *Transport) classify(resp *http.Response) backstay.Class {
 
 // retryAfter returns the delay that resp asks for, where its status is one that
 // may.
-func (t *Transport) retryAfter(resp *http.Response) (time.Duration, bool) {
+func (t *Transport) retryAfter(resp *http.Response, key conflict) (time.Duration, bool) {
 	value := resp.Header.Get("Retry-After")
-	if value == "" || !slices.Contains(t.delayed, resp.StatusCode) {
+	if value == "" || key != inProgress && !slices.Contains(t.delayed, resp.StatusCode) {
 		return 0, false
 	}
 	return ParseRetryAfter(value, resp.Header.Get("Date"), time.Now())

@@ -30,11 +30,13 @@ type Config struct {
 	Route func(req *http.Request) string
 
 	// Classify returns what a response means for policy. nil means
-	// ClassifyStatus of its status.
+	// ClassifyStatus of its status, but for a 409: see RetryConflict, which
+	// has no say beside a Classify.
 	Classify func(resp *http.Response) backstay.Class
 
 	// RetryAfterOn are the statuses on which a Retry-After header is obeyed.
-	// nil means 429 and 503. A status below 500 that has one is tried again.
+	// nil means 429 and 503. A status below 500 that has one is tried again. On
+	// a 409 that says that an earlier attempt is in progress it always is.
 	RetryAfterOn []int
 
 	// RetryHeader names a response header in which the server says "true" or
@@ -45,9 +47,13 @@ type Config struct {
 	// there, such as X-Envoy-Ratelimited. Empty means none.
 	NoRetryHeader string
 
-	// RetryConflict says that a 409 to a request with an idempotency key means
+	// RetryConflict says that any 409 to a request with an idempotency key means
 	// that an earlier attempt is still being worked on, so that it is tried
-	// again.
+	// again: for a server that has a form of its own to say so. Without it that
+	// is what a 409 means that carries a problem about keys, as those of the
+	// IETF draft and of package idempotency. One that says, in a problem of
+	// idempotency.ErrOutcomeUnknown or ErrNotKept, that the key is of no more
+	// use is never tried again.
 	RetryConflict bool
 
 	// BufferBody is how many bytes of a request body without GetBody are copied
@@ -178,9 +184,6 @@ func (t *Transport) do(ctx context.Context, call *backstay.Call, req *http.Reque
 	if ctx.Err() != nil { // the base need not say whether it had begun
 		return nil, ended(ctx, ctx.Err(), true)
 	}
-	if t.cfg.RetryConflict && call.IdempotencyKey != "" {
-		ctx = context.WithValue(ctx, keyedKey{}, true)
-	}
 	if t.cfg.BodyIdle > 0 || isCallers(ctx, req) {
 		rt = &idleTransport{rt, t.cfg.BodyIdle}
 	}
@@ -203,6 +206,11 @@ func (t *Transport) do(ctx context.Context, call *backstay.Call, req *http.Reque
 	}
 	if resp.Request == nil {
 		resp.Request = req
+	}
+	if t.cfg.Classify == nil {
+		if c := readConflict(call, resp); c != noConflict {
+			resp.Request = withConflict(resp.Request, c)
+		}
 	}
 	return resp, nil
 }

@@ -238,7 +238,6 @@ func TestAProblemAsItIsWritten(t *testing.T) {
 	}
 }
 
-// I-3
 func TestRetryAfterIsWrittenInWholeSecondsRoundedUp(t *testing.T) {
 	for after, want := range map[time.Duration]string{
 		-time.Second: "", 0: "", 1: "1", time.Millisecond: "1", time.Second: "1", time.Second + 1: "2",

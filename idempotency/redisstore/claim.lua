@@ -4,7 +4,7 @@
 -- ARGV: fingerprint, fence, lease in ms, TTL in ms, whether to take over ('1')
 --
 -- The record is a hash: fingerprint, fence, lease (when it ends, in ms since
--- 1970), and, of one that is complete, done, and record unless it was not kept.
+-- 1970) and, of one that is complete, done and record.
 local key = KEYS[1]
 local fingerprint, fence, lease, ttl, takeover = unpack(ARGV)
 local time = redis.call('TIME')

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -88,9 +89,6 @@ func (s *Store) Renew(ctx context.Context, c idempotency.Claim) error {
 
 // Complete keeps the result of the work. See idempotency.Store.
 func (s *Store) Complete(ctx context.Context, c idempotency.Claim, record []byte) error {
-	if record == nil {
-		return s.own(ctx, "complete", completeScript, c, ttl(c))
-	}
 	// A copy: when ctx ends, the client may still be writing.
 	return s.own(ctx, "complete", completeScript, c, ttl(c), string(record))
 }
@@ -121,10 +119,10 @@ func (s *Store) key(c idempotency.Claim) string { return s.prefix + c.ID.String(
 // lifetime it would be gone at once, and the next claim would get the work too.
 func ttl(c idempotency.Claim) int64 { return max(millis(c.TTL), millis(c.Lease), 1) }
 
-// millis returns d in milliseconds, rounded up.
+// millis returns d in milliseconds, rounded up unless no Duration is as long.
 func millis(d time.Duration) int64 {
 	ms := d.Milliseconds()
-	if d%time.Millisecond > 0 {
+	if d%time.Millisecond > 0 && ms < math.MaxInt64/int64(time.Millisecond) {
 		ms++
 	}
 	return ms

@@ -1,0 +1,241 @@
+package redisstore_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/backstay-go/backstay/idempotency"
+	"github.com/backstay-go/backstay/internal/leak"
+	"github.com/backstay-go/backstay/internal/services"
+)
+
+func TestRestartKeepsTheClaim(t *testing.T) {
+	leak.Check(t)
+	for _, row := range []struct {
+		name string
+		end  func(*services.Server)
+	}{
+		{"stopped", (*services.Server).Stop},
+		{"killed", (*services.Server).Kill},
+	} {
+		server := services.OwnRedis(t)
+		s, c := newStore(connect(t, server, func(o *redis.Options) { o.DialerRetries = 1 })), newClaim()
+		claim(t, s, c, idempotency.Claimed)
+		row.end(server)
+		for _, c := range []idempotency.Claim{c, rival(c), newClaim()} {
+			if a, err := s.Claim(t.Context(), c); err == nil || a.State != 0 {
+				t.Errorf("%s: Claim while the server is down = %v, %v, want an error", row.name, a.State, err)
+			}
+		}
+		server.Start()
+		claim(t, s, rival(c), idempotency.InProgress)
+		claim(t, s, c, idempotency.Claimed)
+		if err := s.Complete(t.Context(), c, []byte("a result")); err != nil {
+			t.Errorf("%s: Complete after the restart = %v, want nil", row.name, err)
+		}
+		row.end(server)
+		server.Start()
+		if a := claim(t, s, rival(c), idempotency.Done); string(a.Record) != "a result" {
+			t.Errorf("%s: Claim after the restart returns the record %q, want that of Complete", row.name, a.Record)
+		}
+	}
+}
+
+// The connection is cut before the server has done the operation, or after.
+// Whether the client repeats it by itself or its user does: it is done, and the
+// work is still the owner's.
+func TestCutConnection(t *testing.T) {
+	leak.Check(t)
+	proxy := services.NewProxy(t, services.Redis(t).Addr())
+	for name, cut := range map[string]func(string) <-chan struct{}{"request": proxy.LoseRequest, "answer": proxy.LoseAnswer} {
+		for _, retries := range []int{0, -1} { // go-redis: 3, none
+			s := newStore(connect(t, services.Redis(t), through(proxy), func(o *redis.Options) { o.MaxRetries = retries }))
+			c := newClaim()
+			claim(t, s, newClaim(), idempotency.Claimed) // connects
+			for _, op := range []operation{
+				{"Claim", func() error {
+					a, err := s.Claim(t.Context(), c)
+					if err == nil && a.State != idempotency.Claimed {
+						t.Errorf("%s lost: Claim = %v, want claimed", name, a.State)
+					}
+					return err
+				}},
+				{"Renew", func() error { return s.Renew(t.Context(), c) }},
+				{"Complete", func() error { return s.Complete(t.Context(), c, []byte("a result")) }},
+			} {
+				lost := cut("evalsha")
+				err := op.do()
+				<-lost
+				if retries == 0 && err != nil {
+					t.Errorf("%s lost: %s = %v, want nil of a client that repeats", name, op.name, err)
+				}
+				if retries < 0 && err == nil {
+					t.Errorf("%s lost: %s = nil, want an error of a client that does not repeat", name, op.name)
+				}
+				if retries < 0 {
+					err = op.do()
+				}
+				if err != nil {
+					t.Errorf("%s lost: %s once more = %v, want nil", name, op.name, err)
+				}
+			}
+			if a := claim(t, s, rival(c), idempotency.Done); string(a.Record) != "a result" {
+				t.Errorf("%s lost: Claim returns the record %q, want that of Complete", name, a.Record)
+			}
+		}
+	}
+}
+
+func TestHungServer(t *testing.T) {
+	leak.Check(t)
+	for _, row := range []struct {
+		name   string
+		change func(*redis.Options)
+	}{
+		{"default", func(*redis.Options) {}},
+		{"ContextTimeoutEnabled", func(o *redis.Options) { o.ContextTimeoutEnabled = true }},
+		{"no ReadTimeout", func(o *redis.Options) { o.ReadTimeout = -1 }},
+		{"one connection", func(o *redis.Options) { o.PoolSize = 1 }},
+	} {
+		proxy := services.NewProxy(t, services.Redis(t).Addr())
+		s := newStore(connect(t, services.Redis(t), through(proxy), row.change))
+		claim(t, s, newClaim(), idempotency.Claimed) // connects
+		proxy.Hang()
+		for name, end := range map[error]func(context.Context) (context.Context, context.CancelFunc){
+			context.DeadlineExceeded: func(ctx context.Context) (context.Context, context.CancelFunc) {
+				return context.WithTimeout(ctx, 10*time.Millisecond)
+			},
+			context.Canceled: func(ctx context.Context) (context.Context, context.CancelFunc) {
+				ctx, cancel := context.WithCancel(ctx)
+				time.AfterFunc(10*time.Millisecond, cancel)
+				return ctx, cancel
+			},
+		} {
+			ctx, cancel := end(t.Context())
+			for _, op := range operations(ctx, s) {
+				begun := time.Now()
+				err := op.do()
+				if took := time.Since(begun); !errors.Is(err, name) || took > 2*time.Second {
+					t.Errorf("%s: %s = %v after %v, want %v at once", row.name, op.name, err, took, name)
+				}
+			}
+			cancel()
+		}
+		proxy.Resume()
+		claim(t, s, newClaim(), idempotency.Claimed)
+	}
+}
+
+// Those who were left behind by calls that ended go when the client gives up,
+// though the server never answers: leak.Check finds none.
+func TestHungServerKeepsNoGoroutines(t *testing.T) {
+	leak.Check(t)
+	proxy := services.NewProxy(t, services.Redis(t).Addr())
+	client := connect(t, services.Redis(t), through(proxy), func(o *redis.Options) { o.ReadTimeout = 100 * time.Millisecond })
+	s := newStore(client)
+	claim(t, s, newClaim(), idempotency.Claimed)
+	proxy.Hang()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := s.Claim(ctx, newClaim()); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Claim = %v, want context.DeadlineExceeded", err)
+	}
+}
+
+// The client may still be writing when Complete returns, and its user is free
+// to use the record for something else.
+func TestRecordIsTheCallersAgainWhenCompleteReturns(t *testing.T) {
+	leak.Check(t)
+	hold := make(chan struct{})
+	held := false
+	client := connect(t, services.Redis(t), func(o *redis.Options) {
+		o.PoolSize = 1
+		o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			var d net.Dialer
+			conn, err := d.DialContext(ctx, network, addr)
+			return slow{conn, &held, hold}, err
+		}
+	})
+	s, c := newStore(client), newClaim()
+	for _, op := range operations(t.Context(), s) { // after which the server knows the scripts
+		if err := op.do(); err != nil {
+			t.Fatalf("%s = %v", op.name, err)
+		}
+	}
+	claim(t, s, c, idempotency.Claimed)
+	held = true
+	record := []byte(strings.Repeat("a result", 1<<20)) // more than the buffer of a connection
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := s.Complete(ctx, c, record); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("Complete = %v, want context.DeadlineExceeded", err)
+	}
+	want := string(record)
+	clear(record)
+	close(hold)
+	if a := claim(t, s, c, idempotency.Done); string(a.Record) != want {
+		t.Errorf("Claim returns another record than Complete was given")
+	}
+}
+
+// A slow connection holds what is written back.
+type slow struct {
+	net.Conn
+	held  *bool
+	until <-chan struct{}
+}
+
+func (s slow) Write(p []byte) (int, error) {
+	if *s.held {
+		<-s.until
+	}
+	return s.Conn.Write(p)
+}
+
+// A server that cannot keep a claim does not give the work away.
+func TestServerThatRefuses(t *testing.T) {
+	leak.Check(t)
+	for _, row := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"memory is full", []string{"--maxmemory", "1"}, "OOM "},
+		{"replicas are missing", []string{"--min-replicas-to-write", "1"}, "NOREPLICAS "},
+		{"a replica", []string{"--replicaof", services.OwnRedis(t).Addr()}, "READONLY "},
+		{"scripts are forbidden", []string{"--user", "default", "on", "nopass", "~*", "+@all", "-@scripting"}, "NOPERM "},
+	} {
+		if row.name == "a replica" {
+			host, port, _ := net.SplitHostPort(row.args[1])
+			row.args = []string{"--replicaof", host, port}
+		}
+		client := connect(t, services.OwnRedis(t, row.args...), func(o *redis.Options) { o.MaxRetries = -1 })
+		a, err := newStore(client).Claim(t.Context(), newClaim())
+		if a.State != 0 || !redis.HasErrorPrefix(err, row.want) {
+			t.Errorf("%s: Claim = %v, %v, want an error %s", row.name, a.State, err, row.want)
+		}
+	}
+}
+
+// When there is no more memory the record cannot be kept, and the claim stays.
+func TestMemoryIsFullAtComplete(t *testing.T) {
+	leak.Check(t)
+	client := connect(t, services.OwnRedis(t))
+	s, c := newStore(client), newClaim()
+	claim(t, s, c, idempotency.Claimed)
+	client.ConfigSet(t.Context(), "maxmemory", "1")
+	if err := s.Complete(t.Context(), c, []byte("a result")); !redis.HasErrorPrefix(err, "OOM ") {
+		t.Errorf("Complete = %v, want an error OOM", err)
+	}
+	client.ConfigSet(t.Context(), "maxmemory", "0")
+	claim(t, s, rival(c), idempotency.InProgress)
+	if err := s.Complete(t.Context(), c, []byte("a result")); err != nil {
+		t.Errorf("Complete once there is memory = %v, want nil", err)
+	}
+}

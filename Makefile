@@ -1,8 +1,13 @@
 # The steps are listed once, in .ci/run; `.ci/run lint test` runs some of them.
-.PHONY: check bench semantics simulation
+.PHONY: check services bench semantics simulation
 
 check:
 	@.ci/run
+
+# Starts a Redis and a PostgreSQL for the tests and prints their addresses;
+# `scripts/services stop` ends them.
+services:
+	@scripts/services
 
 # What a call costs beside context.WithTimeout.
 bench:

@@ -67,15 +67,17 @@ func (s *suite) contest(o owner) {
 	})
 	var winners []owner
 	for i, a := range answers {
-		switch {
-		case errs[i] == nil && a.State == claimed:
-			winners = append(winners, all[i])
-		case errs[i] != nil || a.State != inProgress || faultOf(a, o.Claim) != "":
+		if errs[i] != nil || a.State != claimed && a.State != inProgress {
 			s.Errorf("Claim(%v) = %v, want claimed or in progress", all[i], show(a, errs[i]))
+		} else if fault := faultOf(a, o.Claim); fault != "" {
+			s.Errorf("Claim(%v) = %v, want %s", all[i], show(a, nil), fault)
+		}
+		if errs[i] == nil && a.State == claimed {
+			winners = append(winners, all[i])
 		}
 	}
 	if len(winners) != 1 {
-		s.Errorf("Claim(%v) by %d at the same time = claimed for %v, want one", o, contestants, winners)
+		s.Errorf("Claim(%v) by %d at the same time = claimed for %d of them, want 1", o, contestants, len(winners))
 		s.FailNow()
 	}
 	s.renew(winners[0], nil)

@@ -33,6 +33,9 @@ type Config struct {
 // Run tests the Store, each of its promises in a test of its own.
 func Run(t *testing.T, cfg Config) {
 	t.Helper()
+	if cfg.Open == nil {
+		t.Fatal("storetest: the Config has no Open")
+	}
 	for _, p := range promises {
 		t.Run(p.name, func(t *testing.T) {
 			if p.restarts && cfg.Restart == nil {

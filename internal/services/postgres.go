@@ -18,17 +18,13 @@ import (
 	"time"
 )
 
-var postgres = &kind{name: "PostgreSQL", env: "BACKSTAY_TEST_POSTGRES", scheme: "postgres", install: "postgresql"}
-
-var sharedPostgres = shared{kind: postgres}
-
-func init() { postgres.launch = launchPostgres }
+var sharedPostgres = shared{name: "PostgreSQL", env: "BACKSTAY_TEST_POSTGRES", scheme: "postgres", port: "5432", launch: launchPostgres}
 
 // OwnPostgres starts a PostgreSQL for this test, with the durability it has by
 // default and a database of its own. That takes a second or two.
 func OwnPostgres(t testing.TB) *Server {
 	t.Helper()
-	return own(t, postgres)
+	return own(t, launchPostgres)
 }
 
 // database is the name of the database and of its owner, who is the superuser.
@@ -96,11 +92,11 @@ func postgresBinaries() (string, error) {
 	}
 	for _, initdb := range found {
 		dir := filepath.Dir(initdb)
-		if _, err := exec.LookPath(filepath.Join(dir, "postgres")); err == nil {
+		if _, err := exec.LookPath(filepath.Join(dir, "postgres")); err == nil && canLaunch {
 			return dir, nil
 		}
 	}
-	return "", errMissing{postgres}
+	return "", missing{"PostgreSQL", "postgresql"}
 }
 
 // version returns the 15 of /usr/lib/postgresql/15/bin/initdb.

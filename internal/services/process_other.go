@@ -4,5 +4,7 @@ package services
 
 import "os/exec"
 
-// detach does nothing: where there is no Unix there are no binaries to start.
+// canLaunch reports whether this system has what the package uses.
+const canLaunch = false
+
 func detach(*exec.Cmd, *account) {}

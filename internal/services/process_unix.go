@@ -7,6 +7,9 @@ import (
 	"syscall"
 )
 
+// canLaunch reports whether this system has what the package uses.
+const canLaunch = true
+
 // detach makes cmd lead a process group of its own, and run as another account
 // unless that is nil.
 func detach(cmd *exec.Cmd, as *account) {

@@ -15,18 +15,16 @@ import (
 	"time"
 )
 
-var redis = &kind{name: "Redis", env: "BACKSTAY_TEST_REDIS", scheme: "redis", install: "redis-server"}
+var sharedRedis = shared{name: "Redis", env: "BACKSTAY_TEST_REDIS", scheme: "redis", port: "6379", launch: launchRedis}
 
-var sharedRedis = shared{kind: redis}
-
-func init() { redis.launch = launchRedis }
+var noRedis = missing{"Redis", "redis-server"}
 
 // OwnRedis starts a Redis for this test, which writes what it acknowledges to
 // disk and evicts nothing. The args, such as "--requirepass", "secret", come
 // last on its command line.
 func OwnRedis(t testing.TB, args ...string) *Server {
 	t.Helper()
-	return own(t, redis, args...)
+	return own(t, launchRedis, args...)
 }
 
 // OwnCluster starts a Redis for this test that is a cluster of one node, which
@@ -34,47 +32,27 @@ func OwnRedis(t testing.TB, args ...string) *Server {
 // several slots.
 func OwnCluster(t testing.TB) *Server {
 	t.Helper()
-	return own(t, cluster)
+	return own(t, launchCluster)
 }
 
 // OwnSentinel starts a Redis Sentinel for this test that watches the Redis at
 // addr under the name "main".
 func OwnSentinel(t testing.TB, addr string) *Server {
 	t.Helper()
-	return own(t, sentinel, addr)
-}
-
-var (
-	cluster  = &kind{name: redis.name, env: redis.env, install: redis.install}
-	sentinel = &kind{name: redis.name, env: redis.env, install: redis.install}
-)
-
-func init() {
-	cluster.launch = launchCluster
-	sentinel.launch = launchSentinel
+	return own(t, launchSentinel, addr)
 }
 
 func launchRedis(args ...string) (*Server, error) {
-	return redisServer(program{
-		args: func(p *process) []string {
-			return append([]string{
-				"--bind", "127.0.0.1", "--port", strconv.Itoa(p.port), "--dir", p.dir,
-				"--appendonly", "yes", "--appendfsync", "always", "--save", "",
-				"--maxmemory-policy", "noeviction",
-			}, args...)
-		},
+	return launchServer(program{
+		args:  func(p *process) []string { return append(redisArgs(p), args...) },
 		ready: redisAnswers,
 	})
 }
 
 func launchCluster(...string) (*Server, error) {
-	return redisServer(program{
+	return launchServer(program{
 		args: func(p *process) []string {
-			return []string{
-				"--bind", "127.0.0.1", "--port", strconv.Itoa(p.port), "--dir", p.dir,
-				"--appendonly", "yes", "--appendfsync", "always", "--save", "",
-				"--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1",
-			}
+			return append(redisArgs(p), "--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1")
 		},
 		ready: func(addr string) error {
 			// Refused when it has them already.
@@ -90,7 +68,7 @@ func launchSentinel(args ...string) (*Server, error) {
 		return nil, err
 	}
 	conf := fmt.Sprintf("sentinel monitor main %s %s 1\nsentinel down-after-milliseconds main 1000\n", host, port)
-	return redisServer(program{
+	return launchServer(program{
 		// Sentinel keeps its state in its configuration.
 		setup: func(p *process) error { return os.WriteFile(filepath.Join(p.dir, "conf"), []byte(conf), 0o600) },
 		args: func(p *process) []string {
@@ -100,10 +78,20 @@ func launchSentinel(args ...string) (*Server, error) {
 	})
 }
 
-func redisServer(prog program) (*Server, error) {
+// redisArgs make a Redis keep what it acknowledges.
+func redisArgs(p *process) []string {
+	return []string{
+		"--bind", "127.0.0.1", "--port", strconv.Itoa(p.port), "--dir", p.dir,
+		"--appendonly", "yes", "--appendfsync", "always", "--save", "",
+		"--maxmemory-policy", "noeviction",
+	}
+}
+
+// launchServer starts what is a redis-server with the arguments of prog.
+func launchServer(prog program) (*Server, error) {
 	binary, err := exec.LookPath("redis-server")
-	if err != nil {
-		return nil, errMissing{redis}
+	if err != nil || !canLaunch {
+		return nil, noRedis
 	}
 	args := prog.args
 	prog.args = func(p *process) []string { return append([]string{binary}, args(p)...) }

@@ -9,6 +9,8 @@
 //
 //	db, err := sql.Open("pgx", services.Postgres(t).URL())
 //
+// A Proxy in front of a server breaks its connections.
+//
 // A server listens on a port of 127.0.0.1 and keeps its data in a temporary
 // folder. A process beside it, the keeper, ends it and removes the folder when
 // the tests are over, in whichever way they end.
@@ -100,11 +102,11 @@ func (s *Server) do(name string, f func(*process) error) {
 }
 
 // own returns a server of one test, which ends with it.
-func own(t testing.TB, k *kind, args ...string) *Server {
+func own(t testing.TB, launch launcher, args ...string) *Server {
 	t.Helper()
-	s, err := k.launch(args...)
+	s, err := launch(args...)
 	if err != nil {
-		k.fail(t, err)
+		fail(t, err)
 	}
 	s.t = t
 	t.Cleanup(s.proc.close)
@@ -114,65 +116,66 @@ func own(t testing.TB, k *kind, args ...string) *Server {
 // A shared server is started by the first test that asks for it. Nothing stops
 // it: that the process has ended is what its keeper waits for.
 type shared struct {
-	kind *kind
-	once sync.Once
-	s    *Server
-	err  error
+	name   string
+	env    string // the variable with the address of one
+	scheme string
+	port   string // of an address that has none
+	launch launcher
+	once   sync.Once
+	s      *Server
+	err    error
 }
 
 func (s *shared) server(t testing.TB) *Server {
 	t.Helper()
-	s.once.Do(func() { s.s, s.err = s.kind.findOrLaunch() })
+	s.once.Do(func() { s.s, s.err = s.findOrLaunch() })
 	if s.err != nil {
-		s.kind.fail(t, s.err)
+		fail(t, s.err)
 	}
 	return s.s
 }
 
-// A kind of server and how to come by one.
-type kind struct {
-	name    string
-	env     string // the variable with the address of one
-	scheme  string
-	install string // what to install for the binaries
-	launch  func(args ...string) (*Server, error)
-}
-
-// errMissing says that the binaries are not installed.
-type errMissing struct{ k *kind }
-
-func (e errMissing) Error() string {
-	return fmt.Sprintf("no %s on this machine: apt-get install %s", e.k.name, e.k.install)
-}
-
-func (k *kind) findOrLaunch() (*Server, error) {
-	addr := os.Getenv(k.env)
+func (s *shared) findOrLaunch() (*Server, error) {
+	addr := os.Getenv(s.env)
 	if addr == "" {
-		s, err := k.launch()
-		if errors.As(err, &errMissing{}) {
-			err = fmt.Errorf("%w, or set %s to the address of one", err, k.env)
+		found, err := s.launch()
+		if errors.As(err, &missing{}) {
+			err = fmt.Errorf("%w, or set %s to the address of one", err, s.env)
 		}
-		return s, err
+		return found, err
 	}
 	if !strings.Contains(addr, "://") {
-		addr = k.scheme + "://" + addr
+		addr = s.scheme + "://" + addr
 	}
 	u, err := url.Parse(addr)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", k.env, err)
+		return nil, fmt.Errorf("%s is not an address", s.env) // the error has the password
+	}
+	if u.Port() == "" {
+		u.Host = net.JoinHostPort(u.Hostname(), s.port)
 	}
 	conn, err := net.DialTimeout("tcp", u.Host, 10*time.Second)
 	if err != nil {
-		return nil, fmt.Errorf("no %s answers at %s: %w", k.name, k.env, err)
+		return nil, fmt.Errorf("no %s answers at %s: %w", s.name, s.env, err)
 	}
 	return &Server{url: *u}, conn.Close()
 }
 
+// A launcher starts a server.
+type launcher func(args ...string) (*Server, error)
+
+// missing is the error of a launcher without its binaries.
+type missing struct{ name, install string }
+
+func (m missing) Error() string {
+	return fmt.Sprintf("no %s on this machine: apt-get install %s", m.name, m.install)
+}
+
 // fail ends the test: skipped if the machine has no such server, but not in CI,
 // where that would go unnoticed.
-func (k *kind) fail(t testing.TB, err error) {
+func fail(t testing.TB, err error) {
 	t.Helper()
-	if errors.As(err, &errMissing{}) && os.Getenv("CI") != "true" {
+	if errors.As(err, &missing{}) && os.Getenv("CI") != "true" {
 		t.Skip(err)
 	}
 	t.Fatal(err)

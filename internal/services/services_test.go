@@ -163,8 +163,8 @@ func TestAddressInTheEnvironment(t *testing.T) {
 		"redis://u:p@" + addr + "/1":     "redis://u:p@" + addr + "/1",
 		"rediss://" + addr + "?db=2&c=d": "rediss://" + addr + "?db=2&c=d",
 	} {
-		t.Setenv(redis.env, value)
-		s, err := redis.findOrLaunch()
+		t.Setenv(sharedRedis.env, value)
+		s, err := sharedRedis.findOrLaunch()
 		if err != nil {
 			t.Errorf("with %s: %v", value, err)
 		} else if s.URL() != want || s.Addr() != addr {
@@ -172,8 +172,16 @@ func TestAddressInTheEnvironment(t *testing.T) {
 		}
 	}
 	l.Close()
-	if _, err := redis.findOrLaunch(); err == nil || !strings.Contains(err.Error(), redis.env) {
-		t.Errorf("with nobody at the address: %v, want an error that names %s", err, redis.env)
+	for value, want := range map[string]string{
+		addr:                   "BACKSTAY_TEST_REDIS",
+		"redis://:secret%@x:1": "BACKSTAY_TEST_REDIS",
+		"redis://127.0.0.2":    "127.0.0.2:6379", // the usual port, on an address of nobody
+	} {
+		t.Setenv(sharedRedis.env, value)
+		_, err := sharedRedis.findOrLaunch()
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("with %s, where nobody answers: %v, want an error that names %s and no password", value, err, want)
+		}
 	}
 }
 
@@ -207,10 +215,10 @@ func TestWithoutTheBinaryTestsAreSkippedButNotInCI(t *testing.T) {
 	for ci, want := range map[string]string{"": "skipped", "false": "skipped", "true": "failed"} {
 		t.Setenv("CI", ci)
 		t.Setenv("PATH", "")
-		t.Setenv(redis.env, "")
-		missing := shared{kind: redis}
+		t.Setenv(sharedRedis.env, "")
+		none := shared{env: sharedRedis.env, launch: launchRedis}
 		for name, use := range map[string]func(testing.TB){
-			"apt-get install redis-server, or set BACKSTAY_TEST_REDIS": func(t testing.TB) { missing.server(t) },
+			"apt-get install redis-server, or set BACKSTAY_TEST_REDIS": func(t testing.TB) { none.server(t) },
 			"apt-get install redis-server":                             func(t testing.TB) { OwnRedis(t) },
 		} {
 			v := &verdict{TB: t}
@@ -230,7 +238,7 @@ func TestAServerThatDoesNotStartTellsWhy(t *testing.T) {
 	func() {
 		defer func() { recover() }()
 		if _, err := exec.LookPath("redis-server"); err != nil {
-			redis.fail(t, errMissing{redis})
+			fail(t, noRedis)
 		}
 		OwnRedis(v, "--no-such-option", "1")
 	}()
@@ -257,7 +265,7 @@ func TestServersEndWithTheTests(t *testing.T) {
 				t.Fatal(err)
 			}
 			cmd := exec.Command(os.Args[0], "-test.run=^TestServersEndWithTheTests$")
-			cmd.Env = slices.Concat(os.Environ(), []string{"BACKSTAY_TEST_HELPER=" + how, "TMPDIR=" + tmp, redis.env + "=", postgres.env + "="})
+			cmd.Env = slices.Concat(os.Environ(), []string{"BACKSTAY_TEST_HELPER=" + how, "TMPDIR=" + tmp, sharedRedis.env + "=", sharedPostgres.env + "="})
 			out, err := cmd.StdoutPipe()
 			if err != nil {
 				t.Fatal(err)

@@ -147,25 +147,6 @@ func TestServerForgetsAfterTTL(t *testing.T) {
 	}
 }
 
-func TestLeaseIsByTheServersClock(t *testing.T) {
-	leak.Check(t)
-	s, c := newStore(connect(t, services.Redis(t))), newClaim()
-	c.Lease = 300 * time.Millisecond
-	claim(t, s, c, idempotency.Claimed)
-	other := rival(c)
-	left := claim(t, s, other, idempotency.InProgress).LeaseLeft
-	if left <= 0 || left > c.Lease {
-		t.Errorf("LeaseLeft = %v, want up to %v", left, c.Lease)
-	}
-	<-time.After(left)
-	claim(t, s, other, idempotency.Abandoned)
-	other.Takeover = true
-	claim(t, s, other, idempotency.Claimed)
-	if err := s.Complete(t.Context(), c, nil); err != idempotency.ErrLeaseLost {
-		t.Errorf("Complete of the late owner = %v, want ErrLeaseLost", err)
-	}
-}
-
 // Whatever holds something else is left as it is, and nobody gets the work.
 func TestWhatIsNotARecordIsAnError(t *testing.T) {
 	leak.Check(t)

@@ -49,15 +49,18 @@ var public = not(under("examples", "bench", "internal"))
 // adapters know a protocol.
 var adapters = []string{"httpcall", "grpccall"}
 
+// bank tests clients and servers together, so it imports them.
+const bank = "internal/transfers"
+
 var bans = []ban{
 	{in: one(""), what: foreign, reason: "the core imports the standard library only: whoever writes a middleware depends on nothing else"},
 	{in: one(""), what: and(under(module), not(under(module+"/internal/clock", module+"/internal/body", module+"/internal/httpreq"))), reason: "the core knows no middleware, so that every middleware can be replaced"},
-	{in: under("internal"), what: and(under(module), and(not(one(module)), not(under(module+"/internal")))), reason: "what is internal is beneath the packages that users import"},
+	{in: and(under("internal"), not(one(bank))), what: and(under(module), and(not(one(module)), not(under(module+"/internal")))), reason: "what is internal is beneath the packages that users import"},
 	{in: not(under("grpccall", "examples", "bench")), tests: true, what: under("google.golang.org/grpc"), reason: "who does not use gRPC does not compile it"},
 	{in: public, what: under("go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/exporters"), reason: "the program chooses the SDK; a library uses the API"},
 	{in: not(under("telemetry", "examples", "bench", "standard")), what: under("go.opentelemetry.io"), reason: "only telemetry makes spans, so that it can be left out"},
 	{in: and(public, not(one("idempotency/storetest"))), what: under("testing"), reason: "a flag of package testing would appear in the user's program; storetest is for their tests"},
-	{in: public, what: one(module + "/idempotency/storetest"), reason: "it imports testing"},
+	{in: public, what: one(module+"/idempotency/storetest", module+"/"+bank), reason: "it imports testing"},
 }
 
 func init() {
@@ -143,6 +146,9 @@ func TestBansCatchWhatTheyAreFor(t *testing.T) {
 		{"idempotency", module + "/idempotency/storetest", false, true},
 		{"idempotency", module + "/idempotency/storetest", true, false},
 		{"idempotency/storetest", "testing", false, false},
+		{"idempotency", module + "/" + bank, false, true},
+		{"idempotency", module + "/" + bank, true, false},
+		{bank, module + "/retry", false, false},
 	}
 	for _, r := range rows {
 		if got := banned(r.pkg, r.imported, r.tests); (got != "") != r.banned {

@@ -1,0 +1,15 @@
+package idempotency_test
+
+import (
+	"testing"
+
+	"github.com/backstay-go/backstay/idempotency"
+	"github.com/backstay-go/backstay/internal/transfers"
+)
+
+func TestTransfers(t *testing.T) {
+	transfers.Run(t, transfers.Bank{
+		Guard:  idempotency.GuardConfig{Store: idempotency.NewMemory(idempotency.MemoryConfig{})},
+		Ledger: transfers.NewMemory(),
+	})
+}

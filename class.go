@@ -28,11 +28,14 @@ const (
 	// Canceled: somebody lost interest in the call. It tells nothing about the
 	// callee.
 	Canceled
+	// Pending: the callee is well, and still at work on an earlier attempt with
+	// the same idempotency key. Another try, later, gets what came of that.
+	Pending
 )
 
 // String returns the name of the class in lower case.
 func (c Class) String() string {
-	names := [...]string{"success", "transient", "throttled", "permanent", "broken", "canceled"}
+	names := [...]string{"success", "transient", "throttled", "permanent", "broken", "canceled", "pending"}
 	if int(c) < len(names) {
 		return names[c]
 	}

@@ -85,7 +85,7 @@ func TestErrorReadsAndComparesAsErr(t *testing.T) {
 }
 
 func TestClassesHaveNames(t *testing.T) {
-	want := []string{"success", "transient", "throttled", "permanent", "broken", "canceled", "unknown"}
+	want := []string{"success", "transient", "throttled", "permanent", "broken", "canceled", "pending", "unknown"}
 	for i, w := range want {
 		if got := backstay.Class(i).String(); got != w {
 			t.Errorf("Class(%d).String() = %q, want %q", i, got, w)

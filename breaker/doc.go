@@ -28,8 +28,8 @@
 // # What counts as a failure
 //
 // Errors of class Transient and Broken, a panic and a runtime.Goexit of the
-// function, and the end of an attempt's timeout. Permanent errors are answers
-// of a healthy callee, so they count as successes, and slow ones as slow.
+// function, and the end of an attempt's timeout. Permanent and Pending errors are
+// answers of a healthy callee, so they count as successes, and slow ones as slow.
 //
 // Neither way count errors of class Throttled and Canceled, calls whose caller
 // gave up, and those that were turned away before they were sent: by a limiter,

@@ -55,7 +55,7 @@ func (b *Breaker) weigh(err error) outcome {
 		return failure
 	case class == backstay.Throttled:
 		return excluded
-	case b.cfg.Failure != nil, class == backstay.Success, class == backstay.Permanent:
+	case b.cfg.Failure != nil, class == backstay.Success, class == backstay.Permanent, class == backstay.Pending:
 		return success
 	default:
 		return failure

@@ -61,6 +61,7 @@ func TestErrorsAreJudgedByTheirClass(t *testing.T) {
 		{classed(backstay.Broken), isFailure},
 		{classed(backstay.Permanent), isSuccess},
 		{classed(backstay.Throttled), isExcluded},
+		{classed(backstay.Pending), isSuccess},
 		{classed(backstay.Canceled), isExcluded},
 		{context.Canceled, isExcluded},
 		{context.DeadlineExceeded, isFailure}, // not our caller's: some timeout further in

@@ -53,9 +53,9 @@ func TestConflictOverAKeyIsRetriedIfInProgress(t *testing.T) {
 		retried    bool
 		class      backstay.Class
 	}{
-		{"the draft's", drafts, nil, httpcall.Config{}, true, backstay.Throttled},
-		{"ours", oursInProgress, nil, httpcall.Config{}, true, backstay.Throttled},
-		{"ours with the option", oursInProgress, nil, all, true, backstay.Throttled},
+		{"the draft's", drafts, nil, httpcall.Config{}, true, backstay.Pending},
+		{"ours", oursInProgress, nil, httpcall.Config{}, true, backstay.Pending},
+		{"ours with the option", oursInProgress, nil, all, true, backstay.Pending},
 		{"ours with a veto", oursInProgress, []string{"No-Retry: 1"}, httpcall.Config{NoRetryHeader: "No-Retry"}, false, backstay.Permanent},
 		{"ours, which Classify calls a success", oursInProgress, nil, httpcall.Config{Classify: always(backstay.Success), RetryConflict: true}, false, backstay.Success},
 		{"unknown outcome", unknown, nil, httpcall.Config{}, false, backstay.Success},
@@ -64,9 +64,9 @@ func TestConflictOverAKeyIsRetriedIfInProgress(t *testing.T) {
 		{"answer not kept", notKept, nil, httpcall.Config{}, false, backstay.Success},
 		{"answer not kept with all options", notKept, []string{"Retry-After: 0", "Should-Retry: true"}, all, false, backstay.Success},
 		{"another problem", another, nil, httpcall.Config{}, false, backstay.Success},
-		{"another problem with the option", another, nil, all, true, backstay.Throttled},
+		{"another problem with the option", another, nil, all, true, backstay.Pending},
 		{"no problem", "", nil, httpcall.Config{}, false, backstay.Success},
-		{"no problem with the option", "", nil, all, true, backstay.Throttled},
+		{"no problem with the option", "", nil, all, true, backstay.Pending},
 	} {
 		s := serve(t, conflictWith(problem.MediaType, row.body, row.headers...))
 		row.config.Base = base(t)

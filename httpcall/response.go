@@ -103,7 +103,7 @@ func (t *Transport) classify(resp *http.Response, key conflict) backstay.Class {
 	case t.cfg.Classify != nil:
 		return t.cfg.Classify(resp)
 	case key == inProgress, key == unexplained && t.cfg.RetryConflict:
-		return backstay.Throttled // says nothing of the server's health
+		return backstay.Pending
 	case resp.StatusCode == http.StatusMisdirectedRequest && resp.ProtoMajor >= 2 && !t.balanced:
 		return backstay.Success // another try would take the same connection
 	}

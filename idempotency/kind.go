@@ -61,7 +61,7 @@ func (k kind) uri() string { return problem.Keys + k.name }
 // see what the others are about.
 var kinds = []kind{
 	{ErrMissing, http.StatusBadRequest, "ErrMissing", "Idempotency-Key is missing", backstay.Permanent, "idempotency_missing"},
-	{ErrInProgress, http.StatusConflict, "ErrInProgress", "A request is outstanding for this Idempotency-Key", backstay.Throttled, "idempotency_in_progress"},
+	{ErrInProgress, http.StatusConflict, "ErrInProgress", "A request is outstanding for this Idempotency-Key", backstay.Pending, "idempotency_in_progress"},
 	{ErrMismatch, http.StatusUnprocessableEntity, "ErrMismatch", "Idempotency-Key is already used", backstay.Permanent, "idempotency_mismatch"},
 	{ErrOutcomeUnknown, http.StatusConflict, "ErrOutcomeUnknown", "The outcome of the request with this Idempotency-Key is unknown", backstay.Permanent, "idempotency_outcome_unknown"},
 	{ErrNotKept, http.StatusConflict, "ErrNotKept", "The request with this Idempotency-Key is done, its response was not kept", backstay.Permanent, "idempotency_not_kept"},

@@ -42,7 +42,7 @@ func TestResponseErrorTellsTheProblemsApart(t *testing.T) {
 		kind   string
 	}{
 		{400, missing, ErrMissing, backstay.Permanent, "idempotency_missing"},
-		{409, inProgress, ErrInProgress, backstay.Throttled, "idempotency_in_progress"},
+		{409, inProgress, ErrInProgress, backstay.Pending, "idempotency_in_progress"},
 		{422, mismatch, ErrMismatch, backstay.Permanent, "idempotency_mismatch"},
 	} {
 		resp := response(c.status, problem.MediaType+"; charset=utf-8", c.body)
@@ -117,7 +117,7 @@ var everyKind = []struct {
 	retryAfter bool // is heeded
 }{
 	{ErrMissing, "ErrMissing", 400, backstay.Permanent, "idempotency_missing", false},
-	{ErrInProgress, "ErrInProgress", 409, backstay.Throttled, "idempotency_in_progress", true},
+	{ErrInProgress, "ErrInProgress", 409, backstay.Pending, "idempotency_in_progress", true},
 	{ErrMismatch, "ErrMismatch", 422, backstay.Permanent, "idempotency_mismatch", false},
 	{ErrOutcomeUnknown, "ErrOutcomeUnknown", 409, backstay.Permanent, "idempotency_outcome_unknown", false},
 	{ErrNotKept, "ErrNotKept", 409, backstay.Permanent, "idempotency_not_kept", false},

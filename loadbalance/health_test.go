@@ -106,6 +106,7 @@ func TestFailuresInARowEject(t *testing.T) {
 		{"attempt timed out", hangs5, loadbalance.Ejected},
 		{"404", is(errNo), loadbalance.Available},
 		{"canceled by the callee", is(context.Canceled), loadbalance.Available},
+		{"at work on an earlier attempt", is(&backstay.Error{Class: backstay.Pending, Err: errors.New("409")}), loadbalance.Available},
 		{"answered", nil, loadbalance.Available},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -74,7 +74,7 @@ func judge(ctx context.Context, call *backstay.Call, n *Node, took time.Duration
 	switch backstay.Classify(err) {
 	case backstay.Success:
 		return answered
-	case backstay.Permanent:
+	case backstay.Permanent, backstay.Pending:
 		return refused
 	case backstay.Canceled:
 		return gaveUp

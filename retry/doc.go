@@ -21,9 +21,9 @@
 //  2. Was the attempt sent? One that the policy itself turned away, as an open
 //     breaker does, is not counted. It goes to another endpoint at once where
 //     the balancer has one that this call has not tried; else it is the end.
-//  3. May another attempt succeed: is the failure [backstay.Transient] or
-//     [backstay.Throttled], or does Config.If say so? An error marked with
-//     [Permanent] or backoff.Permanent may not.
+//  3. May another attempt succeed: is the failure [backstay.Transient],
+//     [backstay.Throttled] or [backstay.Pending], or does Config.If say so? An
+//     error marked with [Permanent] or backoff.Permanent may not.
 //  4. Has no other retry of this package seen to it? See Nesting.
 //  5. Are there attempts left of Config.MaxAttempts?
 //  6. Is it harmless: is the call safe to do twice, or has it an idempotency
@@ -36,7 +36,8 @@
 //  10. Is there something left in the budget?
 //
 // There is no pause before an endpoint that this call has not tried, unless
-// the failure is Throttled, which is about the caller and not the endpoint. A
+// the failure is Throttled or Pending, which is about the caller and not the
+// endpoint. A
 // pause that the callee asked for is kept to the end and a little longer. A
 // caller who gives up during a pause gets its error at once, as an [Error] that
 // reaches the cause of the cancellation and the failures too.

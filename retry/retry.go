@@ -38,7 +38,7 @@ type Config struct {
 	// If reports whether to try again after err, in place of the class that
 	// the error has. It is not asked about an error marked Permanent or
 	// vetoed by the callee, nor whether trying again is harmless, or in time.
-	// nil means Transient and Throttled. It must be safe for concurrent use.
+	// nil means Transient, Throttled and Pending. It must be safe for concurrent use.
 	If func(err error) bool
 
 	// Polling is for a call that its caller makes in a loop without pauses of
@@ -101,8 +101,11 @@ func New(cfg Config) backstay.Middleware {
 // worthIt reports whether another attempt may succeed where err was the end of
 // one.
 func worthIt(err error) bool {
-	c := backstay.Classify(err)
-	return c == backstay.Transient || c == backstay.Throttled
+	switch backstay.Classify(err) {
+	case backstay.Transient, backstay.Throttled, backstay.Pending:
+		return true
+	}
+	return false
 }
 
 type retrier struct {

@@ -142,9 +142,12 @@ func (s *series) rejection(err error, elsewhere bool) string {
 // why there must not be one.
 //
 // Another endpoint is not the one that failed, so there is nothing to wait
-// for, unless the failure says that it is the caller who calls too much.
+// for, unless the failure says that it is the caller who calls too much or too
+// soon.
 func (s *series) pause(err error, elsewhere bool) plan {
-	if elsewhere && (!s.last.Sent() || backstay.Classify(err) != backstay.Throttled) {
+	class := backstay.Classify(err)
+	early := class == backstay.Throttled || class == backstay.Pending
+	if elsewhere && (!s.last.Sent() || !early) {
 		return plan{source: "elsewhere"}
 	}
 	asked, _ := backstay.RetryAfter(err)

@@ -578,7 +578,7 @@ func (veto) Suppressed() string { return "server_veto" }
 
 func TestClassesThatAreRetried(t *testing.T) {
 	for class, want := range map[backstay.Class]int{
-		backstay.Transient: 3, backstay.Throttled: 3,
+		backstay.Transient: 3, backstay.Throttled: 3, backstay.Pending: 3,
 		backstay.Permanent: 1, backstay.Broken: 1, backstay.Canceled: 1,
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -589,6 +589,18 @@ func TestClassesThatAreRetried(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Another endpoint would say the same: the work is under way somewhere.
+func TestWorkThatIsUnderWayIsWaitedForThoughAnEndpointIsUntried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCallee(func() error { return &backstay.Error{Err: errSick, Class: backstay.Pending} })
+		began := time.Now()
+		c.bind(retry.New(retry.Config{MaxAttempts: 3, Backoff: retry.Constant(s)}), balancer{[]string{"a", "b", "c"}})(t.Context())
+		if took := time.Since(began); took != 2*s || c.attempts() != 3 {
+			t.Errorf("Do made %d attempts in %v, want 3 in 2s", c.attempts(), took)
+		}
+	})
 }
 
 func TestNoPausesLeft(t *testing.T) {

@@ -48,7 +48,7 @@ func outcomeOf(errorType string, err error) string {
 		return "deadline"
 	}
 	switch backstay.Classify(err) {
-	case backstay.Transient, backstay.Throttled:
+	case backstay.Transient, backstay.Throttled, backstay.Pending:
 		return "attempts_exhausted" // the one there was
 	}
 	return "non_retryable"

@@ -17,9 +17,10 @@ type MemoryConfig struct {
 	// 500,000: six new ones a second, each remembered for a day.
 	MaxEntries int
 
-	// MaxBytes is how much memory the keys and records may take, about 280 bytes
-	// for a key and then the record. 0 means 256 MiB: half a kilobyte for each
-	// of 500,000 keys.
+	// MaxBytes is how much memory the keys and records may take: 280 bytes for a
+	// key, which is what it is at most while their number grows, and then the
+	// record. Keys that come and go all the time leave gaps, which take up to as
+	// much as the keys. 0 means 256 MiB: half a kilobyte for each of 500,000.
 	MaxBytes int64
 }
 
@@ -194,13 +195,9 @@ func (m *Memory) get(id ID, now time.Duration) *entry {
 	return e
 }
 
+// add adds an entry for c, after a sweep: if it is still full, none has expired.
 func (m *Memory) add(c Claim, now time.Duration) (Answer, error) {
-	for len(m.entries) >= m.maxEntries {
-		if !m.removeExpired(now) {
-			return Answer{}, ErrFull
-		}
-	}
-	if !m.room(entryCost, now) {
+	if len(m.entries) >= m.maxEntries || !m.room(entryCost, now) {
 		return Answer{}, ErrFull
 	}
 	e := &entry{id: c.ID, fingerprint: c.Fingerprint, fence: c.Fence, leaseEnd: after(now, c.Lease), end: after(now, c.TTL)}

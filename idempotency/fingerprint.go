@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"mime"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -32,11 +33,26 @@ func fingerprint(r *http.Request, body []byte) Fingerprint {
 	return FingerprintOf(
 		[]byte("http"),
 		[]byte(r.Method),
+		[]byte(requested(r)),
 		[]byte(r.URL.EscapedPath()),
 		[]byte(sorted(r.URL.RawQuery)),
 		[]byte(mediaType(r.Header.Get("Content-Type"))),
 		body,
 	)
+}
+
+// requested returns the path that the caller asked for. That of the URL may be
+// what http.StripPrefix has left of it, which two routes can have in common.
+func requested(r *http.Request) string {
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	if strings.HasPrefix(path, "/") {
+		return path
+	}
+	u, err := url.Parse(path) // with scheme and host, as proxies are asked
+	if err != nil {
+		return ""
+	}
+	return u.EscapedPath()
 }
 
 // sorted returns the query with its parameters sorted by name. Those of the same
@@ -58,7 +74,7 @@ func mediaType(contentType string) string {
 	if err != nil {
 		return contentType
 	}
-	return mime.FormatMediaType(media, params)
+	return cmp.Or(mime.FormatMediaType(media, params), contentType)
 }
 
 // idOf returns where the record of a tenant's key is. Nobody who does not know

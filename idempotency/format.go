@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"github.com/backstay-go/backstay/internal/httpreq"
 )
 
 // A Format is how a target wants the key of an HTTP request. The zero value is
@@ -93,27 +95,31 @@ func (f Format) write(req *http.Request, key string) {
 	req.Header[f.Header] = []string{key}
 }
 
-// read returns the key in the header of a request, and whether there is one at
-// all. The error says how to mend it, and does not hold the key.
-func (f Format) read(h http.Header) (key string, sent bool, err error) {
+// read returns the key in the header of a request, and whether it has that
+// header at all. fault says what is wrong and how to mend it, and does not hold
+// the key.
+func (f Format) read(h http.Header) (key string, sent bool, fault string) {
 	values := h[f.Header]
 	switch {
 	case len(values) == 0:
-		return "", false, bad("there is none; send a new %s with each request, and the same with each further attempt at it", f.Header)
+		return "", false, fmt.Sprintf("there is no %s; send a new one with each request, and the same with each further attempt at it", f.Header)
 	case len(values) > 1:
-		return "", true, bad("there are %d lines of %s; send one", len(values), f.Header)
+		return "", true, fmt.Sprintf("there are %d lines of %s; send one", len(values), f.Header)
 	}
 	key = strings.Trim(values[0], " \t")
 	if !f.Unquoted && key != "" {
-		if key, err = Unquote(key); err != nil {
-			return "", true, fmt.Errorf("%w; send it in double quotes", err)
+		if key, fault = httpreq.Unquote(key); fault != "" {
+			return "", true, fmt.Sprintf("the %s cannot be read: %s; send it in double quotes and nothing after them", f.Header, fault)
 		}
 	}
-	switch {
-	case key == "":
-		return "", true, bad("it is empty")
-	case len(key) > f.MaxLength:
-		return "", true, bad("it has %d characters, and may have %d", len(key), f.MaxLength)
+	if key == "" {
+		return "", true, fmt.Sprintf("the %s is empty; send a new one with each request", f.Header)
 	}
-	return key, true, printable(key)
+	if len(key) > f.MaxLength {
+		return "", true, fmt.Sprintf("the %s has %d characters; send at most %d", f.Header, len(key), f.MaxLength)
+	}
+	if i := strings.IndexFunc(key, func(c rune) bool { return c < ' ' || c > '~' }); i >= 0 {
+		return "", true, fmt.Sprintf("byte %d of the %s is not printable ASCII; send one that is, such as a UUID", i+1, f.Header)
+	}
+	return key, true, ""
 }

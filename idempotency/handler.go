@@ -43,13 +43,19 @@ type HandlerConfig struct {
 	MaxAnswer int
 
 	// Headers names headers of answers to keep beside those that describe the
-	// body. Set-Cookie, Date and others that belong to one answer cannot be.
+	// body. Set-Cookie, Date and others that belong to one answer cannot be
+	// kept. What every answer has, such as the headers of CORS, is for a handler
+	// above this one to add.
 	Headers []string
 
 	// Release reports whether an answer with the status says that nothing was
 	// done and that another attempt may succeed: it is not kept, and the key is
 	// free again. nil means Released; with a Transactor, which has undone what
 	// was done, also each status from 500 on.
+	//
+	// A status with which the handler gives up on work that may go on, or may
+	// have been done, must not be one of these: 502 of an httputil.ReverseProxy,
+	// or 503 of an http.TimeoutHandler below this one.
 	Release func(status int) bool
 }
 
@@ -123,9 +129,17 @@ func (c HandlerConfig) defaults() HandlerConfig {
 // Kept are answers with any status but those of Release. What cannot be served
 // is answered with a problem (RFC 9457): see Error.
 //
+// The same request has the same method, path, query, Content-Type and body, in
+// whatever order the parameters of the query are. The host may differ: handlers
+// of several hosts that do different work have Guards of different Names.
+//
 // The context of the request that next gets does not end when the caller goes:
-// see Guard.Do. Answers that next flushes, or that are longer than MaxAnswer,
-// are not kept; who asks again gets 409 and is told that it was done.
+// see Guard.Do. An answer waits until next has returned, even where next flushes
+// it. Those that are longer than MaxAnswer, that take the connection over, or
+// that are flushed and are streams by their Content-Type (text/event-stream,
+// application/x-ndjson, application/json-seq, multipart/x-mixed-replace) go out
+// as they are written and are not kept; who asks again gets 409 and is told that
+// it was done. Trailers are sent, and not repeated.
 //
 // It panics if cfg is not valid.
 func (g *Guard) Handler(next http.Handler, cfg HandlerConfig) http.Handler {
@@ -156,18 +170,18 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.next.ServeHTTP(w, r)
 		return
 	}
-	key, sent, err := h.cfg.Format.read(r.Header)
+	key, sent, fault := h.cfg.Format.read(r.Header)
 	switch {
 	case !sent && h.cfg.Optional:
 		h.next.ServeHTTP(w, r)
 		return
-	case err != nil:
-		h.refuse(w, r, ErrMissing, err.Error())
+	case fault != "":
+		h.refuse(w, r, ErrMissing, fault)
 		return
 	}
 	tenant := h.cfg.Tenant(r)
 	if tenant == "" {
-		h.refuse(w, r, ErrNoTenant, "the request does not say whose it is")
+		h.refuse(w, r, ErrNoTenant, "the request does not say whose it is; send it with the credentials of an account")
 		return
 	}
 	body, err := h.body(w, r)
@@ -201,7 +215,10 @@ func (h *handler) once(w http.ResponseWriter, r *http.Request, req Request, body
 // work passes the request on, with a body that can be read again.
 func (h *handler) work(ctx context.Context, rec *recorder, r *http.Request, body []byte) {
 	own := r.WithContext(ctx)
-	own.Body = io.NopCloser(bytes.NewReader(body))
+	own.Body = http.NoBody
+	if len(body) > 0 {
+		own.Body = io.NopCloser(bytes.NewReader(body))
+	}
 	defer func() {
 		// The server and the handlers above look for these in the request they
 		// know: it removes the files of a form, they log the pattern.
@@ -220,12 +237,13 @@ func (h *handler) result(rec *recorder) Result {
 	case rec.status >= 400:
 		res.Verdict = Reject
 	}
-	if rec.direct {
+	if rec.direct || rec.short() {
 		return res
 	}
 	keep := http.Header{}
 	for _, name := range h.cfg.Headers {
-		if values := rec.frozen[name]; len(values) > 0 {
+		// A header without values says that net/http is not to add it.
+		if values, ok := rec.frozen[name]; ok {
 			keep[name] = values
 		}
 	}
@@ -240,8 +258,12 @@ func (h *handler) replay(w http.ResponseWriter, r *http.Request, record []byte) 
 		newError(ErrNotKept, "the work was done, and its answer cannot be read", 0).ServeHTTP(w, r)
 		return
 	}
-	re.replay(w)
+	re.replay(w, h.cfg.Headers)
 }
+
+// errConsumed is a programmer's mistake that would have all requests with a key
+// look alike.
+var errConsumed = errors.New("idempotency: the body has been read before Handler got it; put Handler above what reads it, such as ParseForm")
 
 // body reads the body, all of which is needed to compare the request.
 func (h *handler) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
@@ -252,15 +274,23 @@ func (h *handler) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if body == nil {
 		body = http.NoBody
 	}
-	return io.ReadAll(http.MaxBytesReader(w, body, h.cfg.MaxBody))
+	all, err := io.ReadAll(http.MaxBytesReader(w, body, h.cfg.MaxBody))
+	if err == nil && len(all) == 0 && (r.ContentLength > 0 || len(r.PostForm) > 0 || r.MultipartForm != nil) {
+		return nil, errConsumed
+	}
+	return all, err
 }
 
 func (h *handler) unreadable(w http.ResponseWriter, r *http.Request, err error) {
 	if tooLong, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		h.refuse(w, r, ErrTooLarge, fmt.Sprintf("the body has more than %d bytes", tooLong.Limit))
+		h.refuse(w, r, ErrTooLarge, fmt.Sprintf("the body has more than %d bytes; send at most that many", tooLong.Limit))
 		return
 	}
-	e := &Error{Status: http.StatusBadRequest, Type: "about:blank", Title: "Bad Request", Detail: "the body could not be read to its end"}
+	e := &Error{Status: http.StatusBadRequest, Type: "about:blank", Detail: "the body could not be read to its end; send it again with the same key"}
+	if err == errConsumed {
+		e.Status, e.Detail = http.StatusInternalServerError, "the server cannot tell the request from others; its log says more"
+	}
+	e.Title = http.StatusText(e.Status)
 	h.g.tell(r.Context(), Refused, err)
 	e.ServeHTTP(w, r)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -59,7 +60,8 @@ func decodeReply(record []byte) (reply, error) {
 	}
 	var r reply
 	if err := json.Unmarshal(head, &r); err != nil {
-		return reply{}, fmt.Errorf("idempotency: the head of a record: %w", err)
+		// The text of err may repeat what is there.
+		return reply{}, fmt.Errorf("idempotency: the head of a record of %d bytes is no reply", len(record))
 	}
 	if r.Status < 200 || r.Status > 999 {
 		return reply{}, fmt.Errorf("idempotency: a record has the status %d", r.Status)
@@ -68,14 +70,21 @@ func decodeReply(record []byte) (reply, error) {
 	return r, nil
 }
 
-// replay sends the reply once more.
-func (r reply) replay(w http.ResponseWriter) {
-	for name, values := range r.Header {
-		if !isNeverKept(name) {
-			w.Header()[http.CanonicalHeaderKey(name)] = values
+// replay sends the reply once more, with those of its headers that are named.
+// Whoever can write to the store cannot have others sent.
+func (r reply) replay(w http.ResponseWriter, names []string) {
+	h := w.Header()
+	for _, name := range names {
+		if values, ok := r.Header[name]; ok {
+			h[name] = values
+		} else {
+			delete(h, name)
 		}
 	}
-	w.Header().Set(replayedHeader, "true")
+	h.Set(replayedHeader, "true")
+	if hasBody(r.Status) {
+		h.Set("Content-Length", strconv.Itoa(len(r.body)))
+	}
 	w.WriteHeader(r.Status)
 	if hasBody(r.Status) {
 		_, _ = w.Write(r.body) // the caller has gone, and may come back

@@ -4,24 +4,28 @@ import (
 	"bufio"
 	"fmt"
 	"maps"
+	"mime"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
 // A recorder is the http.ResponseWriter of work that is done once. The answer
 // waits in it until it has been kept, so that whoever has seen it will see the
-// same again. An answer that is too long for that, or that the handler flushes,
-// goes out as it is written and is not kept.
+// same again. An answer that is too long for that, or a stream, goes out as it
+// is written and is not kept.
 type recorder struct {
 	w     http.ResponseWriter
 	limit int // of the body, in bytes
 
-	header http.Header // the handler's
-	frozen http.Header // as it was when the handler wrote the status; nil before
-	status int
-	body   []byte
-	direct bool // what is written goes out
+	header  http.Header // the handler's
+	frozen  http.Header // as it was when the handler wrote the status; nil before
+	status  int
+	length  int64 // of the body, if the handler has said it; otherwise -1
+	body    []byte
+	flushed bool // the handler has asked for it
+	direct  bool // what is written goes out
 }
 
 func newRecorder(w http.ResponseWriter, limit int) *recorder {
@@ -38,13 +42,19 @@ func (r *recorder) Header() http.Header {
 // WriteHeader keeps the status and what the header is now. Informational
 // answers, such as 103, are left out.
 func (r *recorder) WriteHeader(status int) {
+	if r.frozen != nil {
+		return
+	}
 	if status < 100 || status > 999 {
 		panic(fmt.Sprintf("invalid WriteHeader code %v", status)) // as net/http does
 	}
-	if r.frozen != nil || status < 200 && status != http.StatusSwitchingProtocols {
+	if status < 200 && status != http.StatusSwitchingProtocols {
 		return
 	}
-	r.status, r.frozen = status, r.Header().Clone()
+	r.status, r.frozen, r.length = status, r.Header().Clone(), -1
+	if n, err := strconv.ParseInt(r.frozen.Get("Content-Length"), 10, 64); err == nil && n >= 0 {
+		r.length = n
+	}
 	if status == http.StatusSwitchingProtocols {
 		r.goDirect()
 	}
@@ -52,10 +62,15 @@ func (r *recorder) WriteHeader(status int) {
 
 func (r *recorder) Write(p []byte) (int, error) {
 	r.begin()
-	if !hasBody(r.status) {
+	total := int64(len(r.body)) + int64(len(p))
+	switch {
+	case len(p) == 0:
+		return 0, nil
+	case !hasBody(r.status):
 		return 0, http.ErrBodyNotAllowed
-	}
-	if !r.direct && len(r.body)+len(p) > r.limit {
+	case !r.direct && r.length >= 0 && total > r.length:
+		return 0, http.ErrContentLength
+	case total > int64(r.limit):
 		r.goDirect()
 	}
 	if r.direct {
@@ -72,9 +87,21 @@ func (r *recorder) begin() {
 	}
 }
 
-// FlushError sends what there is: see http.ResponseController.
+// short reports whether there is less than the handler has said: it has failed
+// half-way, which the first caller sees by the length, and others would not.
+func (r *recorder) short() bool {
+	return hasBody(r.status) && r.length > int64(len(r.body))
+}
+
+// FlushError sends what there is of a stream: see http.ResponseController. Other
+// answers go on waiting, since httputil.ReverseProxy flushes all whose length it
+// is not told, and those would be lost to whoever asks again.
 func (r *recorder) FlushError() error {
 	r.begin()
+	if !r.direct && !isStream(r.frozen) {
+		r.flushed = true
+		return nil
+	}
 	r.goDirect()
 	return http.NewResponseController(r.w).Flush()
 }
@@ -82,9 +109,22 @@ func (r *recorder) FlushError() error {
 // Flush is http.Flusher.
 func (r *recorder) Flush() { _ = r.FlushError() }
 
+// isStream reports whether an answer is of use before it is complete.
+func isStream(h http.Header) bool {
+	media, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
+	switch media {
+	case "text/event-stream", "application/x-ndjson", "application/json-seq", "multipart/x-mixed-replace":
+		return true
+	}
+	return false
+}
+
 // Hijack gives the connection away: see http.ResponseController. The answer is
 // then whatever the handler makes of it.
 func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if r.frozen != nil {
+		r.goDirect() // what was written comes first
+	}
 	conn, rw, err := http.NewResponseController(r.w).Hijack()
 	if err == nil {
 		r.direct = true
@@ -110,6 +150,11 @@ func (r *recorder) goDirect() {
 	r.w.WriteHeader(r.status)
 	if len(r.body) > 0 {
 		_, _ = r.w.Write(r.body)
+	}
+	if r.flushed {
+		// Without it net/http would find the length out by itself, and have no
+		// place for trailers that were not declared.
+		_ = http.NewResponseController(r.w).Flush()
 	}
 	r.body = nil
 }

@@ -1,7 +1,6 @@
 package pgstore_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -27,10 +26,29 @@ import (
 func open(t testing.TB, server *services.Server, change ...func(*pgx.ConnConfig)) *sql.DB {
 	t.Helper()
 	leak.Check(t)
+	return connect(t, server, change...)
+}
+
+// openThrough returns the database of server, and a proxy on the way there.
+func openThrough(t testing.TB, server *services.Server) (*sql.DB, *services.Proxy) {
+	t.Helper()
+	leak.Check(t)
+	p := services.NewProxy(t, server.Addr())
+	return connect(t, server, func(cfg *pgx.ConnConfig) {
+		dial := cfg.DialFunc
+		cfg.DialFunc = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return dial(ctx, network, p.Addr())
+		}
+	}), p
+}
+
+func connect(t testing.TB, server *services.Server, change ...func(*pgx.ConnConfig)) *sql.DB {
+	t.Helper()
 	cfg, err := pgx.ParseConfig(server.URL())
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.RuntimeParams["statement_timeout"] = "30s" // of a test that has locked itself out
 	for _, c := range change {
 		c(cfg)
 	}
@@ -168,14 +186,20 @@ func eventually(t testing.TB, f func() error) {
 type trace struct {
 	mu   sync.Mutex
 	sent []string
+	at   map[string]func() // what to do before one is sent
 }
 
 func (tr *trace) into(cfg *pgx.ConnConfig) { cfg.Tracer = tr }
 
 func (tr *trace) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
+	word := strings.ToUpper(strings.Fields(q.SQL)[0])
 	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	tr.sent = append(tr.sent, strings.ToUpper(strings.Fields(q.SQL)[0]))
+	tr.sent = append(tr.sent, word)
+	f := tr.at[word]
+	tr.mu.Unlock()
+	if f != nil {
+		f()
+	}
 	return ctx
 }
 
@@ -190,81 +214,10 @@ func (tr *trace) take() string {
 	return sent
 }
 
-// A wire is the connections that are dialled with it. The next statement that
-// is armed breaks one: it is not sent, or its answer is lost.
-type wire struct {
-	mu     sync.Mutex
-	armed  string
-	unsent bool // the statement itself is lost
-	before func()
-}
-
-func (w *wire) into(cfg *pgx.ConnConfig) {
-	dial := cfg.DialFunc
-	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		c, err := dial(ctx, network, addr)
-		return &wireConn{Conn: c, wire: w}, err
-	}
-}
-
-// breakAt breaks the connection on which the statement is sent next.
-func (w *wire) breakAt(statement string, unsent bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.armed, w.unsent = statement, unsent
-}
-
-// doAt calls f before the statement is sent next.
-func (w *wire) doAt(statement string, f func()) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.armed, w.before = statement, f
-}
-
-type wireConn struct {
-	net.Conn
-	wire *wire
-
-	mu   sync.Mutex
-	lost bool
-}
-
-var errCut = errors.New("the connection is cut")
-
-func (c *wireConn) Write(p []byte) (int, error) {
-	w := c.wire
-	w.mu.Lock()
-	hit := w.armed != "" && bytes.Contains(p, []byte(w.armed))
-	unsent, before := w.unsent, w.before
-	if hit {
-		w.armed, w.before = "", nil
-	}
-	w.mu.Unlock()
-	switch {
-	case !hit:
-		return c.Conn.Write(p)
-	case before != nil:
-		before()
-		return c.Conn.Write(p)
-	case unsent:
-		c.Conn.Close()
-		return 0, errCut
-	}
-	c.mu.Lock()
-	c.lost = true
-	c.mu.Unlock()
-	return c.Conn.Write(p)
-}
-
-// Read waits for the answer that is lost, so that the server has done what it
-// was told.
-func (c *wireConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.lost && n > 0 {
-		c.Conn.Close()
-		return 0, errCut
-	}
-	return n, err
+// doAt has f called before each statement that begins with the word, until it
+// is nil.
+func (tr *trace) doAt(word string, f func()) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.at = map[string]func(){word: f}
 }

@@ -13,9 +13,6 @@ CREATE TABLE IF NOT EXISTS idempotency_keys (
 	claimed_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
 	lease_until timestamptz NOT NULL,
 
-	-- When the work was complete. NULL: it is not.
-	completed_at timestamptz,
-
 	-- The result of the work. NULL: it is not complete.
 	record bytea,
 

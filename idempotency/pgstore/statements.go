@@ -40,36 +40,34 @@ ON CONFLICT (id) DO UPDATE SET
 	fence = EXCLUDED.fence,
 	claimed_at = clock_timestamp(),
 	lease_until = clock_timestamp() + make_interval(secs => $4),
-	completed_at = NULL,
 	record = NULL,
 	expires_at = clock_timestamp() + make_interval(secs => $5)
 WHERE r.expires_at <= clock_timestamp()
-	OR r.completed_at IS NULL
+	OR r.record IS NULL
 		AND r.fingerprint = EXCLUDED.fingerprint
 		AND (r.fence = EXCLUDED.fence OR $6::boolean AND r.lease_until <= clock_timestamp())`
 
 // lookSQL tells why the work is not the claimer's. The record of another
 // request does not leave the server.
 const lookSQL = `
-SELECT fingerprint = $2, fence = $3, completed_at IS NOT NULL,
+SELECT fingerprint = $2, fence = $3, record IS NOT NULL,
 	CASE WHEN fingerprint = $2 THEN record END,
 	extract(epoch FROM lease_until - clock_timestamp())::float8
 FROM {table}
 WHERE id = $1 AND expires_at > clock_timestamp()`
 
-// renewSQL and completeSQL leave a record that is complete as it is, but count
-// it: the owner did not get the answer the first time.
+// renewSQL and completeSQL count a record that is complete, but leave it as it
+// is: the owner did not get the answer the first time.
 const renewSQL = `
 UPDATE {table} SET
 	lease_until = clock_timestamp() + make_interval(secs => $3),
-	expires_at = CASE WHEN completed_at IS NULL
+	expires_at = CASE WHEN record IS NULL
 		THEN clock_timestamp() + make_interval(secs => $4) ELSE expires_at END` + ownSQL
 
 const completeSQL = `
 UPDATE {table} SET
-	record = CASE WHEN completed_at IS NULL THEN $3::bytea ELSE record END,
-	completed_at = coalesce(completed_at, clock_timestamp()),
-	expires_at = CASE WHEN completed_at IS NULL
+	record = coalesce(record, $3),
+	expires_at = CASE WHEN record IS NULL
 		THEN clock_timestamp() + make_interval(secs => $4) ELSE expires_at END` + ownSQL
 
 const releaseSQL = `
@@ -77,7 +75,7 @@ DELETE FROM {table}` + ownSQL
 
 const (
 	ownSQL     = "\nWHERE id = $1 AND fence = $2 AND expires_at > clock_timestamp()"
-	pendingSQL = " AND completed_at IS NULL"
+	pendingSQL = " AND record IS NULL"
 )
 
 // cleanSQL deletes some rows that have expired, the oldest first. It passes by

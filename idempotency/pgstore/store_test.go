@@ -18,8 +18,41 @@ import (
 
 	"github.com/backstay-go/backstay/idempotency"
 	"github.com/backstay-go/backstay/idempotency/pgstore"
+	"github.com/backstay-go/backstay/idempotency/storetest"
 	"github.com/backstay-go/backstay/internal/services"
 )
+
+func TestConformance(t *testing.T) {
+	server := services.OwnPostgres(t)
+	db := open(t, server)
+	s, cfg := newStore(t, db)
+	for name, store := range map[string]idempotency.Store{
+		"plain":         s,
+		"transactional": inTransaction{pgstore.NewTransactional(db, cfg)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			storetest.Run(t, storetest.Config{
+				Open:    func(*testing.T) idempotency.Store { return store },
+				Restart: func(*testing.T) { server.Kill(); server.Start() },
+			})
+		})
+	}
+}
+
+// inTransaction completes by a transaction what is complete for the first time.
+type inTransaction struct{ *pgstore.Transactional }
+
+func (s inTransaction) Complete(ctx context.Context, c idempotency.Claim, record []byte) error {
+	work, tx := s.Begin(ctx, c)
+	if _, err := pgstore.Tx(work); err != nil {
+		return err
+	}
+	err := tx.Complete(ctx, record)
+	if errors.Is(err, idempotency.ErrLeaseLost) {
+		err = s.Transactional.Complete(ctx, c, record)
+	}
+	return err
+}
 
 // I-12
 func TestOneOfFiftyClaimsWins(t *testing.T) {
@@ -412,24 +445,32 @@ func TestClaimsOutliveTheServer(t *testing.T) {
 	}
 }
 
-// The answer to a claim is lost: the same claim finds out.
+// I-12
 func TestLostAnswerIsAskedForAgain(t *testing.T) {
-	var w wire
-	db := open(t, services.Postgres(t), w.into)
+	db, proxy := openThrough(t, services.Postgres(t))
 	s, _ := newStore(t, db)
-	for _, unsent := range []bool{false, true} {
+	c := newClaim()
+	claim(t, s, c, idempotency.Claimed)
+	if err := s.Complete(t.Context(), c, nil); err != nil {
+		t.Fatal(err)
+	}
+	for name, lose := range map[string]func(string) <-chan struct{}{"request": proxy.LoseRequest, "answer": proxy.LoseAnswer} {
 		c := newClaim()
-		claim(t, s, newClaim(), idempotency.Claimed) // prepares the statement
-		w.breakAt(string(c.ID[:]), unsent)
-		if a, err := s.Claim(t.Context(), c); err == nil {
-			if !unsent { // what was not sent, database/sql may send again
-				t.Errorf("Claim = %v, want an error", a.State)
-			}
+		id := string(c.ID[:])
+		gone := lose(id)
+		a, err := s.Claim(t.Context(), c)
+		<-gone
+		if err == nil {
+			t.Errorf("Claim, %s lost = %v, want an error", name, a.State)
 		}
 		claim(t, s, c, idempotency.Claimed)
 		claim(t, s, rival(c), idempotency.InProgress)
-		w.breakAt(string(c.ID[:]), unsent)
-		_ = s.Complete(t.Context(), c, []byte("x"))
+		gone = lose(id)
+		err = s.Complete(t.Context(), c, []byte("x"))
+		<-gone
+		if err == nil || errors.Is(err, idempotency.ErrLeaseLost) {
+			t.Errorf("Complete, %s lost = %v, want another error", name, err)
+		}
 		if err := s.Complete(t.Context(), c, []byte("x")); err != nil {
 			t.Errorf("Complete again = %v, want nil", err)
 		}

@@ -1,0 +1,219 @@
+package idempotency
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"slices"
+	"testing"
+
+	"github.com/backstay-go/backstay/internal/leak"
+)
+
+// I-15
+func TestWhichStatusesAreKept(t *testing.T) {
+	released := []int{401, 403, 408, 409, 425, 429, 502, 503, 504}
+	for _, c := range []struct {
+		name     string
+		store    Store
+		release  func(int) bool
+		released func(status int) bool
+	}{
+		{"by default", nil, nil, func(s int) bool { return slices.Contains(released, s) }},
+		{"with Release", nil, func(s int) bool { return s == 500 }, func(s int) bool { return s == 500 }},
+		{"with a Transactor", transactor{NewMemory(MemoryConfig{})}, nil, func(s int) bool { return s >= 500 || slices.Contains(released, s) }},
+		{"with a Transactor and Release", transactor{NewMemory(MemoryConfig{})}, func(s int) bool { return s == 404 }, func(s int) bool { return s == 404 }},
+	} {
+		ran, status := 0, 0
+		h := NewGuard(GuardConfig{Store: c.store}).Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			ran++
+			w.WriteHeader(status)
+			if hasBody(status) {
+				fmt.Fprintf(w, "%d", ran)
+			}
+		}), HandlerConfig{Tenant: OneTenant, Release: c.release})
+		for status = 200; status < 1000; status++ {
+			ran = 0
+			first, second := post(h, fmt.Sprint(status), ""), post(h, fmt.Sprint(status), "")
+			want := 1
+			if c.released(status) {
+				want = 2
+			}
+			if first.Code != status || second.Code != status || ran != want {
+				t.Errorf("%s: status %d twice = %d, %d, and ran %d times, want %d", c.name, status, first.Code, second.Code, ran, want)
+			}
+			if replayed := second.Header().Get("Idempotent-Replayed") == "true"; replayed != (want == 1) {
+				t.Errorf("%s: the second answer with %d is a replay: %v, want %v", c.name, status, replayed, want == 1)
+			}
+		}
+	}
+}
+
+// A transactor has transactions without effect.
+type transactor struct{ *Memory }
+
+func (m transactor) Begin(ctx context.Context, c Claim) (context.Context, Tx) { return ctx, &tx{m, c} }
+
+type tx struct {
+	m transactor
+	c Claim
+}
+
+func (x *tx) Complete(ctx context.Context, record []byte) error {
+	return x.m.Complete(ctx, x.c, record)
+}
+func (x *tx) Rollback() error { return nil }
+
+// I-15, I-16: handlers that leave it to net/http, and those that do it twice.
+func TestStatusIsThatOfNetHTTP(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		handler func(http.ResponseWriter)
+		status  int
+		body    string
+	}{
+		{"nothing", func(http.ResponseWriter) {}, 200, ""},
+		{"only a header", func(w http.ResponseWriter) { w.Header().Set("Location", "/1") }, 200, ""},
+		{"an empty write", func(w http.ResponseWriter) { w.Write(nil) }, 200, ""},
+		{"write before status", func(w http.ResponseWriter) { io.WriteString(w, "a"); w.WriteHeader(500) }, 200, "a"},
+		{"two statuses", func(w http.ResponseWriter) { w.WriteHeader(201); w.WriteHeader(500) }, 201, ""},
+		{"an invalid second status", func(w http.ResponseWriter) { w.WriteHeader(201); w.WriteHeader(0) }, 201, ""},
+		{"103 first", func(w http.ResponseWriter) { w.WriteHeader(103); w.WriteHeader(201) }, 201, ""},
+		{"103 alone", func(w http.ResponseWriter) { w.WriteHeader(103) }, 200, ""},
+		{"100 late", func(w http.ResponseWriter) { w.WriteHeader(201); w.WriteHeader(100) }, 201, ""},
+		{"204", func(w http.ResponseWriter) { w.WriteHeader(204) }, 204, ""},
+		{"304", func(w http.ResponseWriter) { w.WriteHeader(304) }, 304, ""},
+	} {
+		h := NewGuard(GuardConfig{}).Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { c.handler(w) }),
+			HandlerConfig{Tenant: OneTenant})
+		for i := range 2 {
+			if w := post(h, "k", ""); w.Code != c.status || w.Body.String() != c.body {
+				t.Errorf("%s, attempt %d = %d %q, want %d %q", c.name, i+1, w.Code, w.Body, c.status, c.body)
+			}
+		}
+	}
+}
+
+// I-15
+func TestWriteFailsAsThatOfNetHTTP(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		length string
+		status int
+		writes []string
+		want   []error
+	}{
+		{"204", "", 204, []string{"a", ""}, []error{http.ErrBodyNotAllowed, nil}},
+		{"304", "", 304, []string{"a"}, []error{http.ErrBodyNotAllowed}},
+		{"200", "", 200, []string{"a"}, []error{nil}},
+		{"more than the length", "3", 200, []string{"abc", "d"}, []error{nil, http.ErrContentLength}},
+		{"more than the length at once", "3", 200, []string{"abcd"}, []error{http.ErrContentLength}},
+		{"no length", "-3", 200, []string{"abcd"}, []error{nil}},
+	} {
+		inner := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if c.length != "" {
+				w.Header().Set("Content-Length", c.length)
+			}
+			w.WriteHeader(c.status)
+			for i, s := range c.writes {
+				n, err := io.WriteString(w, s)
+				if err != c.want[i] || (err == nil) != (n == len(s)) {
+					t.Errorf("%s: Write %d = %d, %v, want %v", c.name, i+1, n, err, c.want[i])
+				}
+			}
+		})
+		for _, h := range []http.Handler{inner, NewGuard(GuardConfig{}).Handler(inner, HandlerConfig{Tenant: OneTenant})} {
+			s := quietServer(h)
+			if resp, err := s.Client().Do(keyed(t, s, "k", "")); err == nil {
+				resp.Body.Close()
+			}
+			s.Close()
+		}
+	}
+}
+
+// I-15: the panic is that of the handler, and the key is in doubt or free.
+func TestPanics(t *testing.T) {
+	for _, value := range []any{"boom", http.ErrAbortHandler, errors.New("boom")} {
+		for _, c := range []struct {
+			on    OnLeaseExpiry
+			again int
+			ran   int
+		}{{Fail, 409, 1}, {Reexecute, 200, 2}} {
+			ran := 0
+			h := NewGuard(GuardConfig{OnLeaseExpiry: c.on}).Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				ran++
+				if ran == 1 {
+					w.WriteHeader(201)
+					panic(value)
+				}
+			}), HandlerConfig{Tenant: OneTenant})
+			w := httptest.NewRecorder()
+			got := recovered(func() { h.ServeHTTP(w, keyedRequest("k", "")) })
+			if got != value || w.Body.Len() > 0 || len(w.Header()) > 0 {
+				t.Errorf("panic(%v) came out as %v with the answer %v, want it unchanged and none", value, got, w)
+			}
+			again := post(h, "k", "")
+			if again.Code != c.again || ran != c.ran {
+				t.Errorf("OnLeaseExpiry %d: after panic(%v) = %d, ran %d, want %d, %d", c.on, value, again.Code, ran, c.again, c.ran)
+			}
+			if c.on == Fail {
+				if err := ResponseError(again.Result()); !errors.Is(err, ErrOutcomeUnknown) {
+					t.Errorf("after panic(%v) = %v, want %v", value, err, ErrOutcomeUnknown)
+				}
+			}
+		}
+	}
+}
+
+func TestAnInvalidStatusPanicsAsThatOfNetHTTP(t *testing.T) {
+	for _, status := range []int{-1, 0, 99, 1000} {
+		inner := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) })
+		h := NewGuard(GuardConfig{}).Handler(inner, HandlerConfig{Tenant: OneTenant})
+		want := recovered(func() { inner.ServeHTTP(httptest.NewRecorder(), keyedRequest("k", "")) })
+		got := recovered(func() { h.ServeHTTP(httptest.NewRecorder(), keyedRequest("k", "")) })
+		if got == nil || got != want {
+			t.Errorf("WriteHeader(%d) panicked with %v, want %v", status, got, want)
+		}
+	}
+}
+
+// I-15: the server sees the panic, and the caller a broken connection.
+func TestAHandlerThatDoesNotReturnBreaksTheConnection(t *testing.T) {
+	for name, end := range map[string]func(){
+		"panic":   func() { panic(http.ErrAbortHandler) },
+		"Goexit":  runtime.Goexit,
+		"neither": func() {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			leak.Check(t)
+			s := quietServer(NewGuard(GuardConfig{}).Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				io.WriteString(w, "half")
+				end()
+			}), HandlerConfig{Tenant: OneTenant}))
+			defer s.Close()
+			resp, err := s.Client().Do(keyed(t, s, "k", ""))
+			if (err == nil) != (name == "neither") {
+				t.Errorf("answer = %v, %v, want none after %s", resp, err, name)
+			}
+			if err == nil {
+				resp.Body.Close()
+				return
+			}
+			resp, err = s.Client().Do(keyed(t, s, "k", ""))
+			if err != nil || !errors.Is(ResponseError(resp), ErrOutcomeUnknown) {
+				t.Errorf("answer to the next attempt = %v, %v, want %v", resp, err, ErrOutcomeUnknown)
+			}
+		})
+	}
+}
+
+func recovered(f func()) (value any) {
+	defer func() { value = recover() }()
+	f()
+	return
+}

@@ -21,6 +21,7 @@ type faulty struct {
 	down    bool
 	broken  bool
 	records map[string]*record
+	effects []string // of committed work
 }
 
 type record struct {

@@ -21,6 +21,13 @@ type Config struct {
 	// that there is no such server, and skips the tests that need one.
 	Restart func(t *testing.T)
 
+	// Work changes something in the transaction that ctx has from the Store's
+	// Begin, and Worked reports whether what it changed under this name has been
+	// committed. They are for a Store that is a Transactor; nil skips the tests
+	// that need them.
+	Work   func(ctx context.Context, name string) error
+	Worked func(t *testing.T, name string) bool
+
 	// Virtual runs each test in a bubble of testing/synctest, where waiting takes
 	// no time. It is for Stores that are not connected to anything.
 	Virtual bool
@@ -38,8 +45,11 @@ func Run(t *testing.T, cfg Config) {
 	}
 	for _, p := range promises {
 		t.Run(p.name, func(t *testing.T) {
-			if p.restarts && cfg.Restart == nil {
+			switch {
+			case p.restarts && cfg.Restart == nil:
 				t.Skip("the Config has no Restart")
+			case p.works && (cfg.Work == nil || cfg.Worked == nil):
+				t.Skip("the Config has no Work and Worked")
 			}
 			if !cfg.Virtual {
 				p.check(newSuite(t, t, cfg))
@@ -54,7 +64,8 @@ func Run(t *testing.T, cfg Config) {
 type promise struct {
 	name     string
 	check    func(s *suite)
-	restarts bool
+	restarts bool // needs Restart
+	works    bool // needs Work
 }
 
 var promises = []promise{
@@ -85,6 +96,11 @@ var promises = []promise{
 	{name: "ALostAnswerIsAskedForAgain", check: lostAnswer},
 	{name: "ARestartForgetsNothing", check: restartForgetsNothing, restarts: true},
 	{name: "OneWinsAcrossARestart", check: oneWinsAcrossARestart, restarts: true},
+	{name: "ATransactionIsBothOrNeither", check: transactionIsBothOrNeither, works: true},
+	{name: "ARollbackUndoesTheWork", check: rollbackUndoesTheWork, works: true},
+	{name: "ALateTransactionChangesNothing", check: lateTransaction, works: true},
+	{name: "ALostCommitIsAskedFor", check: lostCommit, works: true},
+	{name: "OneTransactionWins", check: oneTransactionWins, works: true},
 }
 
 // reporter is the part of a testing.T that tells of failures. The tests of this
@@ -98,7 +114,11 @@ type reporter interface {
 // newSuite opens the Store of cfg for one test.
 func newSuite(t *testing.T, r reporter, cfg Config) *suite {
 	t.Helper()
-	s := &suite{reporter: r, ctx: t.Context(), lease: cfg.Lease, restart: func() { cfg.Restart(t) }}
+	s := &suite{
+		reporter: r, ctx: t.Context(), cfg: cfg, lease: cfg.Lease,
+		restart: func() { cfg.Restart(t) },
+		worked:  func(name string) bool { return cfg.Worked(t, name) },
+	}
 	if s.lease == 0 {
 		s.lease = 200 * time.Millisecond
 	}
@@ -110,7 +130,9 @@ func newSuite(t *testing.T, r reporter, cfg Config) *suite {
 type suite struct {
 	reporter
 	ctx     context.Context
+	cfg     Config
 	store   idempotency.Store
 	lease   time.Duration // a short one
 	restart func()
+	worked  func(name string) bool
 }

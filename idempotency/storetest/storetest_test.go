@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"strings"
@@ -61,6 +62,14 @@ var flaws = []struct{ flaw, caughtBy string }{
 	{"breaks when a call is canceled", "ACanceledContextEndsTheCall"},
 	{"forgets all at a restart", "ARestartForgetsNothing OneWinsAcrossARestart"},
 	{"forgets claims at a restart", "ARestartForgetsNothing OneWinsAcrossARestart"},
+	{"commits the work at once", "ATransactionIsBothOrNeither ARollbackUndoesTheWork ALateTransactionChangesNothing"},
+	{"commits without a record", "ATransactionIsBothOrNeither ALostCommitIsAskedFor OneTransactionWins"},
+	{"commits before it asks for the owner", "ALateTransactionChangesNothing ALostCommitIsAskedFor OneTransactionWins"},
+	{"Tx.Complete compares no fence", "ALateTransactionChangesNothing OneTransactionWins"},
+	{"completes what was ended", "ARollbackUndoesTheWork"},
+	{"rolls back nothing", "ARollbackUndoesTheWork"},
+	{"releases what it rolls back", "ARollbackUndoesTheWork"},
+	{"does not roll back twice", "ATransactionIsBothOrNeither"},
 }
 
 func TestSuiteCatchesFlaws(t *testing.T) {
@@ -94,6 +103,8 @@ func TestRun(t *testing.T) {
 			return f
 		},
 		Restart: func(*testing.T) { f.restart() },
+		Work:    func(ctx context.Context, name string) error { return f.work(ctx, name) },
+		Worked:  func(_ *testing.T, name string) bool { return f.worked(name) },
 	})
 }
 
@@ -119,6 +130,8 @@ func judge(t *testing.T, p promise, flaw string) []string {
 		s := newSuite(t, &v, Config{
 			Open:    func(*testing.T) idempotency.Store { return f },
 			Restart: func(*testing.T) { f.restart() },
+			Work:    f.work,
+			Worked:  func(_ *testing.T, name string) bool { return f.worked(name) },
 		})
 		ended := make(chan struct{})
 		go func() { // which FailNow ends

@@ -26,24 +26,6 @@ import (
 func open(t testing.TB, server *services.Server, change ...func(*pgx.ConnConfig)) *sql.DB {
 	t.Helper()
 	leak.Check(t)
-	return connect(t, server, change...)
-}
-
-// openThrough returns the database of server, and a proxy on the way there.
-func openThrough(t testing.TB, server *services.Server) (*sql.DB, *services.Proxy) {
-	t.Helper()
-	leak.Check(t)
-	p := services.NewProxy(t, server.Addr())
-	return connect(t, server, func(cfg *pgx.ConnConfig) {
-		dial := cfg.DialFunc
-		cfg.DialFunc = func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return dial(ctx, network, p.Addr())
-		}
-	}), p
-}
-
-func connect(t testing.TB, server *services.Server, change ...func(*pgx.ConnConfig)) *sql.DB {
-	t.Helper()
 	cfg, err := pgx.ParseConfig(server.URL())
 	if err != nil {
 		t.Fatal(err)
@@ -55,6 +37,16 @@ func connect(t testing.TB, server *services.Server, change ...func(*pgx.ConnConf
 	db := stdlib.OpenDB(*cfg)
 	t.Cleanup(func() { db.Close() })
 	return db
+}
+
+// viaProxy has the connections go through the proxy.
+func viaProxy(p *services.Proxy) func(*pgx.ConnConfig) {
+	return func(cfg *pgx.ConnConfig) {
+		dial := cfg.DialFunc
+		cfg.DialFunc = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return dial(ctx, network, p.Addr())
+		}
+	}
 }
 
 // newConfig returns a Config for a table in a schema of the test's own.

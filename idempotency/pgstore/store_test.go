@@ -447,7 +447,9 @@ func TestClaimsOutliveTheServer(t *testing.T) {
 
 // I-12
 func TestLostAnswerIsAskedForAgain(t *testing.T) {
-	db, proxy := openThrough(t, services.Postgres(t))
+	server := services.Postgres(t)
+	proxy := services.NewProxy(t, server.Addr())
+	db := open(t, server, viaProxy(proxy))
 	s, _ := newStore(t, db)
 	c := newClaim()
 	claim(t, s, c, idempotency.Claimed)

@@ -435,7 +435,9 @@ func TestRenewedLeaseIsAConflictUnderRepeatableRead(t *testing.T) {
 
 // I-14: COMMIT or its answer is lost, and the next claim tells which.
 func TestLostCommitIsFoundOut(t *testing.T) {
-	db, proxy := openThrough(t, services.Postgres(t))
+	server := services.Postgres(t)
+	proxy := services.NewProxy(t, server.Addr())
+	db := open(t, server, viaProxy(proxy))
 	j := newJob(t, db)
 	gone := proxy.LoseAnswer("commit")
 	err := j.complete()

@@ -52,7 +52,7 @@ func (r reply) encode() []byte {
 }
 
 // decodeReply reads what encode has written. It never returns a reply that
-// cannot be sent.
+// net/http would panic at.
 func decodeReply(record []byte) (reply, error) {
 	head, body, found := bytes.Cut(record, []byte{'\n'})
 	if !found {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"net"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/backstay-go/backstay/idempotency"
 	"github.com/backstay-go/backstay/idempotency/pgstore"
+	"github.com/backstay-go/backstay/internal/leak"
 	"github.com/backstay-go/backstay/internal/services"
 	"github.com/backstay-go/backstay/internal/transfers"
 )
@@ -21,6 +23,7 @@ var forms = []struct {
 }{{"plain", false}, {"transactional", true}}
 
 func TestTransfers(t *testing.T) {
+	leak.Check(t)
 	for _, f := range forms {
 		t.Run(f.name, func(t *testing.T) {
 			store, l := newBank(t, services.Name(), f.transactional, open(t, services.Postgres(t)), open(t, services.Postgres(t)))
@@ -31,6 +34,7 @@ func TestTransfers(t *testing.T) {
 
 // I-14
 func TestServerIsKilled(t *testing.T) {
+	leak.Check(t)
 	const before, between, uncommitted, committed, recorded = transfers.BeforeEffect, transfers.AfterEffect, transfers.BeforeCommit, transfers.AfterCommit, transfers.AfterRecord
 	unknown := idempotency.ErrOutcomeUnknown
 	t.Run("plain", func(t *testing.T) {
@@ -67,6 +71,7 @@ func TestServerIsKilled(t *testing.T) {
 }
 
 func TestTransfersOutliveRestarts(t *testing.T) {
+	leak.Check(t)
 	for _, f := range forms {
 		t.Run(f.name, func(t *testing.T) {
 			server := services.OwnPostgres(t)
@@ -80,13 +85,12 @@ func TestTransfersOutliveRestarts(t *testing.T) {
 }
 
 func TestConnectionIsCutInTheMiddleOfATransfer(t *testing.T) {
-	// One round trip for a statement, and its text in each.
-	exec := func(cfg *pgx.ConnConfig) { cfg.DefaultQueryExecMode = pgx.QueryExecModeExec }
+	leak.Check(t)
 	for _, f := range forms {
 		t.Run(f.name, func(t *testing.T) {
 			server := services.Postgres(t)
 			proxy := services.NewProxy(t, server.Addr())
-			store, l := newBank(t, services.Name(), f.transactional, open(t, server, through(proxy), exec), open(t, server))
+			store, l := newBank(t, services.Name(), f.transactional, open(t, server), open(t, server, through(proxy)))
 			cuts := []transfers.Cut{
 				{Match: "INSERT"}, // the claim
 				{After: transfers.AfterEffect, Match: "UPDATE"}, // the record
@@ -101,14 +105,26 @@ func TestConnectionIsCutInTheMiddleOfATransfer(t *testing.T) {
 	}
 }
 
+// through has connections made by the proxy. A statement takes one round trip,
+// with its text in it.
+func through(p *services.Proxy) func(*pgx.ConnConfig) {
+	return func(cfg *pgx.ConnConfig) {
+		cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
+		dial := cfg.DialFunc
+		cfg.DialFunc = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return dial(ctx, network, p.Addr())
+		}
+	}
+}
+
 // site returns a store and a ledger in the PostgreSQL that tests share.
 func site(t *testing.T, transactional bool) transfers.Site {
 	server := services.Postgres(t)
 	return transfers.Site{
 		Env: []string{"BACKSTAY_TEST_POSTGRES=" + server.URL()},
 		Open: func(t testing.TB, name string, at func(transfers.Step)) (idempotency.Store, transfers.Ledger) {
-			db := open(t, server, func(cfg *pgx.ConnConfig) { cfg.Tracer = commits{at} })
-			return newBank(t, name, transactional, db, open(t, server))
+			tell := func(cfg *pgx.ConnConfig) { cfg.Tracer = commits{at} }
+			return newBank(t, name, transactional, open(t, server), open(t, server, tell))
 		},
 	}
 }
@@ -129,12 +145,12 @@ func (c commits) TraceQueryEnd(_ context.Context, _ *pgx.Conn, q pgx.TraceQueryE
 	}
 }
 
-// newBank returns a store in keys and a ledger in money, which are the same
+// newBank returns a ledger in money and a store in keys, which are the same
 // database, in a schema of this name. The transactional form has both in the
 // transactions of keys.
-func newBank(t testing.TB, schema string, transactional bool, keys, money *sql.DB) (idempotency.Store, transfers.Ledger) {
+func newBank(t testing.TB, schema string, transactional bool, money, keys *sql.DB) (idempotency.Store, transfers.Ledger) {
 	t.Helper()
-	for _, db := range []*sql.DB{keys, money} {
+	for _, db := range []*sql.DB{money, keys} {
 		db.SetMaxIdleConns(16) // as many as there are clients
 	}
 	for _, statement := range []string{

@@ -42,9 +42,13 @@ func (b Bank) at(s Step) {
 
 // Handler returns the handler of the bank.
 func (b Bank) Handler() http.Handler {
-	b.Guard.OnEvent = func(_ context.Context, e idempotency.Event) {
+	tell := b.Guard.OnEvent
+	b.Guard.OnEvent = func(ctx context.Context, e idempotency.Event) {
 		if e.Kind == idempotency.Executed {
 			b.at(AfterRecord)
+		}
+		if tell != nil {
+			tell(ctx, e)
 		}
 	}
 	guard := idempotency.NewGuard(b.Guard)

@@ -39,16 +39,10 @@ const idHeader = "X-Transfer"
 // send sends the transfer to the bank at url and returns nil if it was made,
 // and whether the answer is a replay.
 func send(ctx context.Context, c *http.Client, url string, t Transfer) (replayed bool, err error) {
-	body, err := json.Marshal(t)
+	req, body, err := newRequest(ctx, url, t)
 	if err != nil {
 		return false, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
-	if err != nil {
-		return false, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set(idHeader, t.ID)
 	resp, err := c.Do(req)
 	if err != nil {
 		return false, err
@@ -67,6 +61,21 @@ func send(ctx context.Context, c *http.Client, url string, t Transfer) (replayed
 		return false, fmt.Errorf("the answer is %.100s, want %s", got, body)
 	}
 	return resp.Header.Get("Idempotent-Replayed") == "true", nil
+}
+
+// newRequest returns the request for the transfer, and its body.
+func newRequest(ctx context.Context, url string, t Transfer) (*http.Request, []byte, error) {
+	body, err := json.Marshal(t)
+	if err != nil {
+		return nil, nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return nil, nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set(idHeader, t.ID)
+	return req, body, nil
 }
 
 // insist sends the transfer under one key until it is made, or until nobody

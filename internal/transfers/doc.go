@@ -6,6 +6,9 @@
 // The client is the one that users have: an http.Client whose policy has keys,
 // retries and timeouts. The server is a handler behind a Guard.
 //
+// The tests that use it check for goroutines themselves, before they open what
+// they need.
+//
 // It registers the flags -transfers, the number of transfers of Run, and
 // -transfers.seed.
 package transfers

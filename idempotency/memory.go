@@ -69,6 +69,8 @@ type Memory struct {
 	peak    int   // of len(entries), since the map was made
 }
 
+var _ Store = (*Memory)(nil)
+
 // NewMemory returns an empty Memory. It panics if cfg is not valid.
 func NewMemory(cfg MemoryConfig) *Memory {
 	if err := cfg.Validate(); err != nil {

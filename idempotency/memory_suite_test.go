@@ -7,7 +7,7 @@ import (
 	"github.com/backstay-go/backstay/idempotency/storetest"
 )
 
-// I-11, I-12, I-13
+// I-11, I-12, I-13, I-18
 func TestMemory(t *testing.T) {
 	storetest.Run(t, storetest.Config{
 		Virtual: true,

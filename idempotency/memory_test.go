@@ -126,7 +126,7 @@ func TestMemoryRefusesNewKeysWhenItIsFull(t *testing.T) {
 	}
 }
 
-// I-11, I-17: a completed key whose record is gone is still completed.
+// I-11: a completed key whose record is gone is still completed.
 func TestMemoryDropsTheOldestRecordsFirst(t *testing.T) {
 	const size = 1024 // what append allocates
 	m := NewMemory(MemoryConfig{MaxBytes: 4 * (entryCost + size)})

@@ -11,8 +11,9 @@
 // the same time or one after the other, and lets none of the others change what
 // that one does. Where the Store is a server, run them against a real one: what
 // they are about is atomic operations, lost connections and clocks, which no
-// fake has.
+// fake has. A Store that is a Transactor has tests of its own, for which the
+// Config says how to do some work in a transaction.
 //
-// A run takes some 5 seconds of real time. It leaves records behind, which
+// A run takes 5 to 10 seconds of real time. It leaves records behind, which
 // outlive it by an hour; their IDs are random.
 package storetest

@@ -9,7 +9,7 @@ import (
 
 const (
 	contestants = 50
-	rounds      = 5
+	rounds      = 3
 )
 
 func oneOfFiftyWins(s *suite) {

@@ -32,8 +32,8 @@ type Config struct {
 	// no time. It is for Stores that are not connected to anything.
 	Virtual bool
 
-	// Lease is the lease of owners that are to let it run out. A Store that is
-	// slow to answer needs no longer one. 0 means 200 ms.
+	// Lease is how long the tests wait for a lease to run out. A Store that takes
+	// nearly as long for 6 calls needs a longer one. 0 means 200 ms.
 	Lease time.Duration
 }
 

@@ -14,14 +14,15 @@ import (
 // one owner at a time, to whom the Store never says no; one record at most, for
 // good; and is never anybody's after that.
 func storm(s *suite) {
-	const workers, visits = 16, 60
-	keys := make([]*key, 50)
+	const workers, visits, contested = 16, 60, 4
+	keys := make([]*key, 40+contested)
 	for i := range keys {
 		keys[i] = &key{suite: s, first: newOwner("worker")}
 	}
 	together(workers, func(int) {}, func(int) {
-		for range visits {
-			keys[rand.N(len(keys))].visit()
+		for v := range visits {
+			first := v * (len(keys) - contested) / visits
+			keys[first+rand.N(contested)].visit()
 		}
 	})
 	for _, k := range keys {

@@ -21,8 +21,8 @@ type Config struct {
 	Table string
 
 	// LockTimeout is how long a claim waits for another that is being decided,
-	// or for an owner that is committing. When it is over, the claim is answered
-	// by what was true before the other began.
+	// or one that takes over waits for an owner that is committing. When it is
+	// over, the claim fails.
 	// 0 means 1 second; a negative one waits as long as the context lasts.
 	LockTimeout time.Duration
 

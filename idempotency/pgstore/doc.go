@@ -44,9 +44,10 @@
 //
 // A request is two round trips, each a commit: the claim and the record. With a
 // transaction there are two more, BEGIN and COMMIT, if the handler asks for one,
-// and no more commits than before, since the record's is the handler's. A replay is
-// two round trips. The transaction holds a connection until the answer is
-// recorded, so a handler that waits for somebody else should ask for it late.
+// and no more commits than before, since the record's is the handler's. A replay
+// is one round trip, and writes nothing. The transaction holds a connection
+// until the answer is recorded, so a handler that waits for somebody else should
+// ask for it late.
 //
 // Nothing is kept in a session and every statement but those of the handler is a
 // transaction of its own, so PgBouncer may be on the way, in transaction mode.

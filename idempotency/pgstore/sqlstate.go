@@ -10,7 +10,6 @@ import (
 const (
 	serializationFailure = "40001"
 	deadlockDetected     = "40P01"
-	lockNotAvailable     = "55P03"
 	inFailedTransaction  = "25P02"
 	undefinedColumn      = "42703"
 	undefinedTable       = "42P01"

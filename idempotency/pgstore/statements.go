@@ -9,14 +9,13 @@ import "strings"
 // time is clock_timestamp(), since now() stands still while a statement waits
 // for a lock.
 type statements struct {
-	claim, look, renew, complete, completePending, release, clean string
+	claim, renew, complete, completePending, release, clean string
 }
 
 func statementsFor(t table) statements {
 	in := func(s string) string { return strings.ReplaceAll(s, "{table}", t.quoted) }
 	return statements{
 		claim:           in(claimSQL),
-		look:            in(lookSQL),
 		renew:           in(renewSQL),
 		complete:        in(completeSQL),
 		completePending: in(completeSQL + pendingSQL),
@@ -25,36 +24,58 @@ func statementsFor(t table) statements {
 	}
 }
 
-// claimSQL changes a row if the work is the claimer's. The lock_timeout is that
-// of this statement only, and costs no round trip of its own: the row that is
-// to be inserted depends on it.
+// claimSQL returns the state that Claim answers, and what belongs to it. It
+// returns no row if another was quicker: then what this statement can see is
+// out of date, and the next one tells.
+//
+// A refusal is seen without a lock and without a write, so that a replay waits
+// for nobody. Where there is none the row is inserted or, under its lock and if
+// the work is still the claimer's, changed.
+//
+// The lock_timeout is that of this statement only, and costs no round trip of
+// its own: the row that is to be inserted depends on it.
 const claimSQL = `
-WITH wait AS MATERIALIZED (SELECT set_config('lock_timeout', $7, true))
-INSERT INTO {table} AS r (id, fingerprint, fence, lease_until, expires_at)
-SELECT $1::bytea, $2::bytea, $3::bytea,
-	clock_timestamp() + make_interval(secs => $4),
-	clock_timestamp() + make_interval(secs => $5)
-FROM wait
-ON CONFLICT (id) DO UPDATE SET
-	fingerprint = EXCLUDED.fingerprint,
-	fence = EXCLUDED.fence,
-	claimed_at = clock_timestamp(),
-	lease_until = clock_timestamp() + make_interval(secs => $4),
-	record = NULL,
-	expires_at = clock_timestamp() + make_interval(secs => $5)
-WHERE r.expires_at <= clock_timestamp()
-	OR r.record IS NULL
-		AND r.fingerprint = EXCLUDED.fingerprint
-		AND (r.fence = EXCLUDED.fence OR $6::boolean AND r.lease_until <= clock_timestamp())`
-
-// lookSQL tells why the work is not the claimer's. The record of another
-// request does not leave the server.
-const lookSQL = `
-SELECT fingerprint = $2, fence = $3, record IS NOT NULL,
-	CASE WHEN fingerprint = $2 THEN record END,
-	extract(epoch FROM lease_until - clock_timestamp())::float8
-FROM {table}
-WHERE id = $1 AND expires_at > clock_timestamp()`
+WITH refusal AS MATERIALIZED (
+	SELECT * FROM (
+		SELECT
+			CASE
+				WHEN fingerprint <> $2 THEN 'mismatch'
+				WHEN record IS NOT NULL THEN 'done'
+				WHEN fence = $3 THEN NULL
+				WHEN lease_until > now THEN 'in progress'
+				WHEN NOT $6::boolean THEN 'abandoned'
+			END AS state,
+			CASE WHEN fingerprint = $2 THEN record END AS record,
+			extract(epoch FROM lease_until - now)::float8 AS lease_left
+		FROM {table}, (SELECT clock_timestamp() AS now) AS clock
+		WHERE id = $1 AND expires_at > now
+	) AS seen
+	WHERE state IS NOT NULL
+), wait AS MATERIALIZED (
+	SELECT set_config('lock_timeout', $7, true)
+), claimed AS (
+	INSERT INTO {table} AS r (id, fingerprint, fence, lease_until, expires_at)
+	SELECT $1::bytea, $2::bytea, $3::bytea,
+		clock_timestamp() + make_interval(secs => $4),
+		clock_timestamp() + make_interval(secs => $5)
+	FROM wait
+	WHERE NOT EXISTS (SELECT FROM refusal)
+	ON CONFLICT (id) DO UPDATE SET
+		fingerprint = EXCLUDED.fingerprint,
+		fence = EXCLUDED.fence,
+		claimed_at = clock_timestamp(),
+		lease_until = clock_timestamp() + make_interval(secs => $4),
+		record = NULL,
+		expires_at = clock_timestamp() + make_interval(secs => $5)
+	WHERE r.expires_at <= clock_timestamp()
+		OR r.record IS NULL
+			AND r.fingerprint = EXCLUDED.fingerprint
+			AND (r.fence = EXCLUDED.fence OR $6::boolean AND r.lease_until <= clock_timestamp())
+	RETURNING 'claimed'::text AS state
+)
+SELECT state, NULL::bytea, 0::float8 FROM claimed
+UNION ALL
+SELECT state, record, lease_left FROM refusal`
 
 // renewSQL and completeSQL count a record that is complete, but leave it as it
 // is: the owner did not get the answer the first time.

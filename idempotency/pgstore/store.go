@@ -3,7 +3,6 @@ package pgstore
 import (
 	"context"
 	"database/sql"
-	"errors"
 
 	"github.com/backstay-go/backstay/idempotency"
 )
@@ -32,13 +31,6 @@ func New(db *sql.DB, cfg Config) *Store {
 		panic(err.Error())
 	}
 	return &Store{db: db, cfg: cfg, table: t, sql: statementsFor(t)}
-}
-
-// Claim implements idempotency.Store. It is one statement, and a second one
-// where the work is not the claimer's, which tells why.
-func (s *Store) Claim(ctx context.Context, c idempotency.Claim) (idempotency.Answer, error) {
-	answer, err := s.claim(ctx, c)
-	return answer, s.explain(ctx, "claim", err)
 }
 
 // Renew implements idempotency.Store.
@@ -93,32 +85,3 @@ func present(record []byte) []byte {
 	}
 	return record
 }
-
-// claim claims until it is decided.
-func (s *Store) claim(ctx context.Context, c idempotency.Claim) (idempotency.Answer, error) {
-	for range maxTries {
-		n, err := exec(ctx, s.db, s.sql.claim, c.ID[:], c.Fingerprint[:], c.Fence[:],
-			c.Lease.Seconds(), c.TTL.Seconds(), c.Takeover, s.cfg.lockTimeout())
-		switch {
-		case n == 1:
-			return idempotency.Answer{State: idempotency.Claimed}, nil
-		case undecided(err):
-			continue
-		case err != nil && sqlState(err) != lockNotAvailable:
-			return idempotency.Answer{}, err
-		}
-		// Reading does not wait for a lock: whoever holds it has not committed,
-		// so that what was true before is still true.
-		answer, ok, lookErr := s.look(ctx, c)
-		if ok || lookErr != nil {
-			return answer, lookErr
-		}
-		if err != nil {
-			return idempotency.Answer{}, err
-		}
-	}
-	return idempotency.Answer{}, errBusy
-}
-
-// errBusy takes an extraordinary number of others that all come first.
-var errBusy = errors.New("others change the record all the time")

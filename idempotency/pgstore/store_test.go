@@ -26,20 +26,29 @@ func TestConformance(t *testing.T) {
 	server := services.OwnPostgres(t)
 	db := open(t, server)
 	s, cfg := newStore(t, db)
-	for name, store := range map[string]idempotency.Store{
-		"plain":         s,
-		"transactional": inTransaction{pgstore.NewTransactional(db, cfg)},
-	} {
-		t.Run(name, func(t *testing.T) {
-			storetest.Run(t, storetest.Config{
-				Open:    func(*testing.T) idempotency.Store { return store },
-				Restart: func(*testing.T) { server.Kill(); server.Start() },
-			})
-		})
+	plain := storetest.Config{
+		Open:    func(*testing.T) idempotency.Store { return s },
+		Restart: func(*testing.T) { server.Kill(); server.Start() },
 	}
+	t.Run("plain", func(t *testing.T) { storetest.Run(t, plain) })
+
+	run(t, db, "CREATE TABLE "+cfg.Table+"_done (name text)")
+	transactional := plain
+	transactional.Open = func(*testing.T) idempotency.Store { return inTransaction{pgstore.NewTransactional(db, cfg)} }
+	transactional.Work = func(ctx context.Context, name string) error {
+		tx, err := pgstore.Tx(ctx)
+		if err == nil {
+			_, err = tx.ExecContext(ctx, "INSERT INTO "+cfg.Table+"_done VALUES ($1)", name)
+		}
+		return err
+	}
+	transactional.Worked = func(t *testing.T, name string) bool {
+		return number(t, db, "SELECT count(*) FROM "+cfg.Table+"_done WHERE name = $1", name) > 0
+	}
+	t.Run("transactional", func(t *testing.T) { storetest.Run(t, transactional) })
 }
 
-// inTransaction completes by a transaction what is complete for the first time.
+// inTransaction completes in a transaction what is complete for the first time.
 type inTransaction struct{ *pgstore.Transactional }
 
 func (s inTransaction) Complete(ctx context.Context, c idempotency.Claim, record []byte) error {
@@ -99,9 +108,9 @@ func TestRoundTrips(t *testing.T) {
 	}{
 		{"Claim", func() error { _, err := s.Claim(t.Context(), c); return err }, "WITH"},
 		{"Renew", func() error { return s.Renew(t.Context(), c) }, "UPDATE"},
-		{"Claim in progress", func() error { _, err := s.Claim(t.Context(), rival(c)); return err }, "WITH SELECT"},
+		{"Claim in progress", func() error { _, err := s.Claim(t.Context(), rival(c)); return err }, "WITH"},
 		{"Complete", func() error { return s.Complete(t.Context(), c, []byte("x")) }, "UPDATE"},
-		{"Claim done", func() error { _, err := s.Claim(t.Context(), rival(c)); return err }, "WITH SELECT"},
+		{"Claim done", func() error { _, err := s.Claim(t.Context(), rival(c)); return err }, "WITH"},
 	} {
 		if err := step.do(); err != nil {
 			t.Errorf("%s = %v, want nil", step.name, err)
@@ -186,6 +195,23 @@ func TestRecordsComeBackAsTheyWere(t *testing.T) {
 	}
 }
 
+// A row that has expired is gone, whether or not it has been deleted.
+func TestExpiredRecordIsNobodys(t *testing.T) {
+	s, _ := newStore(t, open(t, services.Postgres(t)))
+	c := newClaim()
+	c.Lease, c.TTL = 0, 0
+	claim(t, s, c, idempotency.Claimed)
+	for name, err := range map[string]error{
+		"Renew":    s.Renew(t.Context(), c),
+		"Complete": s.Complete(t.Context(), c, nil),
+		"Release":  s.Release(t.Context(), c),
+	} {
+		if !errors.Is(err, idempotency.ErrLeaseLost) {
+			t.Errorf("%s of an expired record = %v, want ErrLeaseLost", name, err)
+		}
+	}
+}
+
 func TestOwnerMayRepeatItself(t *testing.T) {
 	s, _ := newStore(t, open(t, services.Postgres(t)))
 	c := newClaim()
@@ -237,36 +263,64 @@ func TestClockIsTheServers(t *testing.T) {
 	}
 }
 
-// A row that is locked says nothing until it is free. What was there before
-// holds until then.
+// A row that is locked may be about to change. Who gets the work is not decided
+// before that, but what others are told does not wait.
 func TestLockedRowIsNotWaitedForLong(t *testing.T) {
 	db := open(t, services.Postgres(t))
 	_, cfg := newStore(t, db)
-	cfg.LockTimeout = 50 * time.Millisecond
+	cfg.LockTimeout = 300 * time.Millisecond
 	s := pgstore.New(db, cfg)
 	c := newClaim()
 	claim(t, s, c, idempotency.Claimed)
 	lock := lockRow(t, db, cfg, c)
-
 	began := time.Now()
-	if a := claim(t, s, rival(c), idempotency.InProgress); a.LeaseLeft <= 0 {
-		t.Errorf("LeaseLeft = %v, want that of the owner", a.LeaseLeft)
-	}
-	if took := time.Since(began); took < cfg.LockTimeout || took > 20*cfg.LockTimeout {
-		t.Errorf("Claim took %v, want about %v", took, cfg.LockTimeout)
-	}
+	claim(t, s, rival(c), idempotency.InProgress)
 	other := rival(c)
 	other.Fingerprint[0]++
 	claim(t, s, other, idempotency.Mismatch)
-	// The owner itself cannot be told that the work is still its own: perhaps it
-	// is just being committed.
-	if a, err := s.Claim(t.Context(), c); state(err) != "55P03" {
-		t.Errorf("Claim(own, locked) = %v, %v, want SQLSTATE 55P03", a.State, err)
+	if took := time.Since(began); took >= cfg.LockTimeout {
+		t.Errorf("two claims beside a lock took %v, want no wait", took)
+	}
+	if err := lock.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+
+	expire(t, s, c)
+	lock = lockRow(t, db, cfg, c)
+	for name, c := range map[string]idempotency.Claim{"the owner": c, "one who takes over": rival(c)} {
+		began := time.Now()
+		if a, err := s.Claim(t.Context(), c); state(err) != "55P03" {
+			t.Errorf("Claim of %s = %v, %v, want SQLSTATE 55P03", name, a.State, err)
+		}
+		if took := time.Since(began); took < cfg.LockTimeout || took > 20*cfg.LockTimeout {
+			t.Errorf("Claim of %s took %v, want %v", name, took, cfg.LockTimeout)
+		}
 	}
 	if err := lock.Rollback(); err != nil {
 		t.Fatal(err)
 	}
 	claim(t, s, c, idempotency.Claimed)
+}
+
+// A lock would be written to the row, and so to the disk.
+func TestRefusalWritesNothing(t *testing.T) {
+	db := open(t, services.Postgres(t))
+	s, cfg := newStore(t, db)
+	pending, done := newClaim(), newClaim()
+	claim(t, s, pending, idempotency.Claimed)
+	claim(t, s, done, idempotency.Claimed)
+	if err := s.Complete(t.Context(), done, nil); err != nil {
+		t.Fatal(err)
+	}
+	claim(t, s, rival(pending), idempotency.InProgress)
+	claim(t, s, rival(done), idempotency.Done)
+	for _, c := range []idempotency.Claim{pending, done} {
+		c.Fingerprint[0]++
+		claim(t, s, c, idempotency.Mismatch)
+	}
+	if n := number(t, db, "SELECT count(*) FROM "+cfg.Table+" WHERE xmax <> 0"); n != 0 {
+		t.Errorf("claims that were refused have locked %d rows, want 0", n)
+	}
 }
 
 func TestUnfinishedInsertIsNobodysClaim(t *testing.T) {
@@ -320,6 +374,7 @@ func TestEveryMethodEndsWithItsContext(t *testing.T) {
 		"Migrate":  s.Migrate,
 		"Clean":    func(ctx context.Context) error { _, err := s.Clean(ctx); return err },
 	}
+	expire(t, s, c)
 	lock := lockRow(t, db, cfg, c)
 	for _, name := range []string{"Claim", "Renew", "Complete", "Release"} {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -425,6 +480,7 @@ func TestClaimsOutliveTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, end := range map[string]func(){"Kill": server.Kill, "Stop": server.Stop} {
+		expire(t, s, mine)
 		lockRow(t, db, cfg, mine)
 		answers := make(chan error)
 		go func() { _, err := s.Claim(t.Context(), rival(mine)); answers <- err }()

@@ -319,7 +319,8 @@ func TestTransactionIsBegunOnceAndWhenAskedFor(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if effect(t, ctx, effects) != effect(t, ctx, effects) {
+	first, second := effect(t, ctx, effects), effect(t, ctx, effects)
+	if first != second {
 		t.Error("Tx returned two transactions, want one")
 	}
 	if err := tx.Complete(t.Context(), nil); err != nil {

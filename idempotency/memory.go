@@ -285,7 +285,9 @@ func (m *Memory) remove(e *entry) {
 }
 
 // shrink gives back what the map and the heap have grown to, which they do not
-// themselves, when half of it is in use no more.
+// themselves, when half of it is in use no more. That takes some 0.1 µs for each
+// entry that is left, once for as many that have gone: a pause, but a short one
+// beside the day in which half of a million keys come and go.
 func (m *Memory) shrink() {
 	const few = 1024 // not worth it
 	if m.peak < few || len(m.entries) > m.peak/2 {

@@ -38,10 +38,11 @@ var benchmarkRecord = make([]byte, 500)
 
 func benchmarkRequest(b *testing.B, m *Memory, c Claim) {
 	if a, err := m.Claim(context.Background(), c); err != nil || a.State != Claimed {
-		b.Fatalf("Claim = %v, %v, want claimed", a.State, err)
+		b.Errorf("Claim = %v, %v, want claimed", a.State, err)
 	}
-	if err := m.Complete(context.Background(), c, benchmarkRecord); err != nil {
-		b.Fatalf("Complete = %v, want nil", err)
+	// A goroutine may be held up for longer than the TTL.
+	if err := m.Complete(context.Background(), c, benchmarkRecord); err != nil && err != ErrLeaseLost {
+		b.Errorf("Complete = %v, want nil", err)
 	}
 }
 
@@ -63,6 +64,7 @@ func benchmarkParallel(b *testing.B, live int) {
 	var n atomic.Int64
 	n.Store(int64(live))
 	b.ReportAllocs()
+	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			c := memoryClaim(int(n.Add(1)))

@@ -13,6 +13,7 @@ func Unquote(value string) (text, fault string) {
 		return "", "it is not in quotes"
 	}
 	var key strings.Builder
+	key.Grow(len(in))
 	for i := 0; i < len(in); i++ {
 		c := in[i]
 		switch {

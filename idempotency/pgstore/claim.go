@@ -15,37 +15,39 @@ import (
 // Where the row stays locked for longer than LockTimeout it returns the error of
 // the server, with SQLSTATE 55P03: perhaps its owner is just committing.
 func (s *Store) Claim(ctx context.Context, c idempotency.Claim) (idempotency.Answer, error) {
-	for range maxTries {
-		answer, err := s.claim(ctx, c)
-		switch {
-		case err == nil:
-			return answer, nil
-		case !errors.Is(err, sql.ErrNoRows) && !undecided(err):
-			return idempotency.Answer{}, s.explain(ctx, "claim", err)
-		}
+	var answer idempotency.Answer
+	err := untilDecided(func() (err error) {
+		answer, err = s.claim(ctx, c)
+		return err
+	})
+	if err != nil {
+		return idempotency.Answer{}, s.explain(ctx, "claim", err)
 	}
-	return idempotency.Answer{}, errBusy
+	return answer, nil
 }
 
-// errBusy takes an extraordinary number of others that all come first.
-var errBusy = errors.New("pgstore: claim: others change the record all the time")
+// errOvertaken is the answer of a statement that could not see what another has
+// just committed.
+var errOvertaken = errors.New("another changes the record all the time")
 
 // states are those that claimSQL returns.
-var states = map[string]idempotency.State{}
-
-func init() {
-	for s := idempotency.Claimed; s <= idempotency.Abandoned; s++ {
-		states[s.String()] = s
-	}
+var states = map[string]idempotency.State{
+	"claimed":     idempotency.Claimed,
+	"in progress": idempotency.InProgress,
+	"done":        idempotency.Done,
+	"mismatch":    idempotency.Mismatch,
+	"abandoned":   idempotency.Abandoned,
 }
 
-// claim returns sql.ErrNoRows if another was quicker.
 func (s *Store) claim(ctx context.Context, c idempotency.Claim) (idempotency.Answer, error) {
 	var state string
 	var record []byte
 	var left float64
 	err := s.db.QueryRowContext(ctx, s.sql.claim, c.ID[:], c.Fingerprint[:], c.Fence[:],
 		c.Lease.Seconds(), c.TTL.Seconds(), c.Takeover, s.cfg.lockTimeout()).Scan(&state, &record, &left)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = errOvertaken
+	}
 	a := idempotency.Answer{State: states[state], Record: record}
 	if a.State == idempotency.InProgress {
 		a.LeaseLeft = time.Duration(left * float64(time.Second))

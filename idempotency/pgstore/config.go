@@ -3,6 +3,7 @@ package pgstore
 import (
 	"database/sql"
 	"fmt"
+	"math"
 	"regexp"
 	"time"
 )
@@ -40,17 +41,17 @@ func (c Config) Validate() error {
 	return err
 }
 
-// lockTimeout returns the setting lock_timeout, in milliseconds. The server
-// takes 0 for no limit.
+// lockTimeout returns the setting lock_timeout, in milliseconds, of which the
+// server takes 0 for no limit and has 31 bits.
 func (c Config) lockTimeout() string {
 	d := c.LockTimeout
 	switch {
 	case d == 0:
 		d = defaultLockTimeout
 	case d < 0:
-		d = 0
+		return "0"
 	}
-	return fmt.Sprint((d + time.Millisecond - 1).Milliseconds())
+	return fmt.Sprint(min((d + time.Millisecond - 1).Milliseconds(), math.MaxInt32))
 }
 
 // A table is the name of one, ready for use in a statement.

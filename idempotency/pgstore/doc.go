@@ -14,7 +14,8 @@
 //	guard := idempotency.NewGuard(idempotency.GuardConfig{Store: store})
 //
 // A handler below the guard asks for its transaction and makes all changes in
-// it. It does not commit: that is done when it has answered.
+// it. It neither commits nor rolls back: when it has answered, a success is
+// committed, and anything else rolled back.
 //
 //	tx, err := pgstore.Tx(r.Context())
 //	...
@@ -47,7 +48,8 @@
 // and no more commits than before, since the record's is the handler's. A replay
 // is one round trip, and writes nothing. The transaction holds a connection
 // until the answer is recorded, so a handler that waits for somebody else should
-// ask for it late.
+// ask for it late. Claims and the renewal of leases need connections too, so the
+// pool wants more of them than there are transactions at the same time.
 //
 // Nothing is kept in a session and every statement but those of the handler is a
 // transaction of its own, so PgBouncer may be on the way, in transaction mode.

@@ -28,9 +28,9 @@ func (t table) schema() string {
 	).Replace(schema)
 }
 
-// migrationLock is what Migrate locks: the first bytes of the SHA-256 of
-// "backstay idempotency".
-const migrationLock = 0x1b0c5e6e_3f4ad2a7
+// migrationLock is what Migrate locks: the lowest 63 of the first 64 bits of the
+// SHA-256 of "backstay idempotency", a number that nobody else has chosen.
+const migrationLock = 0x2a2479fae26b0952
 
 // Migrate creates the table unless it is there. Any number of processes may do
 // so at the same time. Its schema has to be there. It needs the right to create

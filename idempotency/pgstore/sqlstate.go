@@ -31,9 +31,12 @@ func sqlState(err error) string {
 // maxTries is how often a statement is tried. Two in a row are rare.
 const maxTries = 10
 
-// undecided reports whether the server gave way to another statement: this one
-// has changed nothing, and may be tried again.
+// undecided reports whether the statement gave way to another: it has changed
+// nothing, and may be tried again.
 func undecided(err error) bool {
+	if errors.Is(err, errOvertaken) {
+		return true
+	}
 	switch sqlState(err) {
 	case serializationFailure, deadlockDetected:
 		return true
@@ -65,7 +68,7 @@ func (s *Store) explain(ctx context.Context, what string, err error) error {
 	case undefinedTable, undefinedColumn:
 		return fmt.Errorf("pgstore: %s: the table %s is not there or has other columns; create it with Migrate or by what Schema returns: %w", what, s.table.quoted, err)
 	case inFailedTransaction:
-		return fmt.Errorf("pgstore: %s: a statement of the work has failed, so nothing can be committed; roll back before you answer, or to a savepoint: %w", what, err)
+		return fmt.Errorf("pgstore: %s: a statement of the work has failed, so that nothing can be committed; answer with an error, or roll back to a savepoint: %w", what, err)
 	}
 	return fmt.Errorf("pgstore: %s: %w", what, err)
 }

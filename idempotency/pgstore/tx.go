@@ -36,10 +36,12 @@ var ErrNoTransaction = errors.New("pgstore: the context is not that of a request
 // Tx returns the transaction of the request's work: the same one each time. The
 // first call begins it, and what is not asked for costs nothing.
 //
-// The caller does not commit it: that is done together with the record, once
-// the work has answered. It may roll it back, and should before it answers that
-// the work cannot be done; the record is then kept by itself. A caller that
-// commits it anyway opens the gap that the transaction is there to close.
+// The caller neither commits it nor rolls it back. That is the Guard's part, once
+// the work has answered: an answer that says it is done is committed with the
+// record, and any other rolls back what was changed. A caller that commits it
+// opens the gap that the transaction is there to close. One that has it rolled
+// back, as by a deferred tx.Rollback, and answers that all went well, is
+// believed: the answer is recorded, without the effect.
 //
 // It returns ErrNoTransaction if ctx has none, an error that wraps
 // sql.ErrTxDone if the work is over, and the database's error if it cannot
@@ -138,8 +140,8 @@ func (w *work) Complete(ctx context.Context, record []byte) error {
 	defer context.AfterFunc(ctx, w.cancel)()
 	err := w.commit(ctx, record)
 	if errors.Is(err, sql.ErrTxDone) && ctx.Err() == nil {
-		// Neither context has ended it, so the work has. If it has committed, the
-		// record must not be lost.
+		// Neither context has ended it, so the work has, against what Tx says. If
+		// it has committed, the record must not be lost, or it is done again.
 		return w.store.Complete(ctx, w.claim, record)
 	}
 	if errors.Is(err, idempotency.ErrLeaseLost) {

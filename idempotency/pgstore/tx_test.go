@@ -199,7 +199,7 @@ func TestFailedStatementIsNotPassedOver(t *testing.T) {
 	j := newJob(t, open(t, services.Postgres(t)))
 	_, _ = j.sql.ExecContext(j.ctx, "SELECT 1 / 0")
 	err := j.complete()
-	if state(err) != "25P02" || !strings.Contains(err.Error(), "roll back before you answer") {
+	if state(err) != "25P02" || !strings.Contains(err.Error(), "roll back to a savepoint") {
 		t.Errorf("Complete after a failed statement = %v, want SQLSTATE 25P02 and what to do", err)
 	}
 	j.want(0, idempotency.InProgress)

@@ -58,6 +58,9 @@ func requested(r *http.Request) string {
 // sorted returns the query with its parameters sorted by name. Those of the same
 // name stay in their order, which may mean something.
 func sorted(query string) string {
+	if !strings.Contains(query, "&") {
+		return query
+	}
 	params := strings.Split(query, "&")
 	slices.SortStableFunc(params, func(a, b string) int {
 		a, _, _ = strings.Cut(a, "=")
@@ -70,6 +73,9 @@ func sorted(query string) string {
 // mediaType returns a content type in the one form that is the same for all that
 // mean the same.
 func mediaType(contentType string) string {
+	if !strings.Contains(contentType, ";") {
+		return strings.ToLower(contentType) // most are, and it costs nothing
+	}
 	media, params, err := mime.ParseMediaType(contentType)
 	if err != nil {
 		return contentType

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/backstay-go/backstay/idempotency"
 	"github.com/backstay-go/backstay/idempotency/pgstore"
@@ -26,7 +27,8 @@ func TestTransfers(t *testing.T) {
 	leak.Check(t)
 	for _, f := range forms {
 		t.Run(f.name, func(t *testing.T) {
-			store, l := newBank(t, services.Name(), f.transactional, open(t, services.Postgres(t)), open(t, services.Postgres(t)))
+			t.Parallel()
+			store, l := newBank(t, services.Name(), f.transactional, database(t, services.Postgres(t)), database(t, services.Postgres(t)))
 			transfers.Run(t, transfers.Bank{Guard: idempotency.GuardConfig{Store: store}, Ledger: l})
 		})
 	}
@@ -38,6 +40,7 @@ func TestServerIsKilled(t *testing.T) {
 	const before, between, uncommitted, committed, recorded = transfers.BeforeEffect, transfers.AfterEffect, transfers.BeforeCommit, transfers.AfterCommit, transfers.AfterRecord
 	unknown := idempotency.ErrOutcomeUnknown
 	t.Run("plain", func(t *testing.T) {
+		t.Parallel()
 		transfers.Killed(t, site(t, false), []transfers.Fate{
 			{Step: before, Made: 0, Err: unknown},
 			{Step: between, Made: 1, Err: unknown},
@@ -45,6 +48,7 @@ func TestServerIsKilled(t *testing.T) {
 		})
 	})
 	t.Run("plain, Reexecute", func(t *testing.T) {
+		t.Parallel()
 		s := site(t, false)
 		s.OnLeaseExpiry = idempotency.Reexecute
 		transfers.Killed(t, s, []transfers.Fate{
@@ -54,6 +58,7 @@ func TestServerIsKilled(t *testing.T) {
 		})
 	})
 	t.Run("transactional", func(t *testing.T) {
+		t.Parallel()
 		transfers.Killed(t, site(t, true), []transfers.Fate{
 			{Step: before, Made: 1},
 			{Step: between, Made: 1},
@@ -63,9 +68,11 @@ func TestServerIsKilled(t *testing.T) {
 		})
 	})
 	t.Run("plain, often", func(t *testing.T) {
+		t.Parallel()
 		transfers.KilledOften(t, site(t, false), true, before, between, recorded, between)
 	})
 	t.Run("transactional, often", func(t *testing.T) {
+		t.Parallel()
 		transfers.KilledOften(t, site(t, true), false, before, between, uncommitted, committed, recorded)
 	})
 }
@@ -74,8 +81,9 @@ func TestTransfersOutliveRestarts(t *testing.T) {
 	leak.Check(t)
 	for _, f := range forms {
 		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
 			server := services.OwnPostgres(t)
-			store, l := newBank(t, services.Name(), f.transactional, open(t, server), open(t, server))
+			store, l := newBank(t, services.Name(), f.transactional, database(t, server), database(t, server))
 			transfers.Outage(t, transfers.Bank{Guard: idempotency.GuardConfig{Store: store}, Ledger: l},
 				transfers.Interruption{Name: "killed", End: server.Kill, Begin: server.Start},
 				transfers.Interruption{Name: "stopped", End: server.Stop, Begin: server.Start},
@@ -88,9 +96,10 @@ func TestConnectionIsCutInTheMiddleOfATransfer(t *testing.T) {
 	leak.Check(t)
 	for _, f := range forms {
 		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
 			server := services.Postgres(t)
 			proxy := services.NewProxy(t, server.Addr())
-			store, l := newBank(t, services.Name(), f.transactional, open(t, server), open(t, server, through(proxy)))
+			store, l := newBank(t, services.Name(), f.transactional, database(t, server), database(t, server, through(proxy)))
 			cuts := []transfers.Cut{
 				{Match: "INSERT"}, // the claim
 				{After: transfers.AfterEffect, Match: "UPDATE"}, // the record
@@ -124,7 +133,7 @@ func site(t *testing.T, transactional bool) transfers.Site {
 		Env: []string{"BACKSTAY_TEST_POSTGRES=" + server.URL()},
 		Open: func(t testing.TB, name string, at func(transfers.Step)) (idempotency.Store, transfers.Ledger) {
 			tell := func(cfg *pgx.ConnConfig) { cfg.Tracer = commits{at} }
-			return newBank(t, name, transactional, open(t, server), open(t, server, tell))
+			return newBank(t, name, transactional, database(t, server), database(t, server, tell))
 		},
 	}
 }
@@ -145,14 +154,28 @@ func (c commits) TraceQueryEnd(_ context.Context, _ *pgx.Conn, q pgx.TraceQueryE
 	}
 }
 
+// database returns the one of server. Unlike open it is for subtests that run at
+// the same time, whose goroutines cannot be told apart.
+func database(t testing.TB, server *services.Server, change ...func(*pgx.ConnConfig)) *sql.DB {
+	t.Helper()
+	cfg, err := pgx.ParseConfig(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range change {
+		c(cfg)
+	}
+	db := stdlib.OpenDB(*cfg)
+	db.SetMaxIdleConns(16) // as many as there are clients
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
 // newBank returns a ledger in money and a store in keys, which are the same
 // database, in a schema of this name. The transactional form has both in the
 // transactions of keys.
 func newBank(t testing.TB, schema string, transactional bool, money, keys *sql.DB) (idempotency.Store, transfers.Ledger) {
 	t.Helper()
-	for _, db := range []*sql.DB{money, keys} {
-		db.SetMaxIdleConns(16) // as many as there are clients
-	}
 	for _, statement := range []string{
 		"CREATE SCHEMA IF NOT EXISTS " + schema,
 		"CREATE TABLE IF NOT EXISTS " + schema + ".accounts (id int PRIMARY KEY, balance bigint NOT NULL)",

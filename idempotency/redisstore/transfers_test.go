@@ -26,17 +26,18 @@ func TestTransfers(t *testing.T) {
 // I-14
 func TestServerIsKilled(t *testing.T) {
 	leak.Check(t)
-	fail := site(t)
 	t.Run("Fail", func(t *testing.T) {
-		transfers.Killed(t, fail, []transfers.Fate{
+		t.Parallel()
+		transfers.Killed(t, site(t), []transfers.Fate{
 			{Step: transfers.BeforeEffect, Made: 0, Err: idempotency.ErrOutcomeUnknown},
 			{Step: transfers.AfterEffect, Made: 1, Err: idempotency.ErrOutcomeUnknown},
 			{Step: transfers.AfterRecord, Made: 1, Replayed: true},
 		})
 	})
-	again := site(t)
-	again.OnLeaseExpiry = idempotency.Reexecute
 	t.Run("Reexecute", func(t *testing.T) {
+		t.Parallel()
+		again := site(t)
+		again.OnLeaseExpiry = idempotency.Reexecute
 		transfers.Killed(t, again, []transfers.Fate{
 			{Step: transfers.BeforeEffect, Made: 1},
 			{Step: transfers.AfterEffect, Made: 2}, // what Reexecute accepts
@@ -44,7 +45,8 @@ func TestServerIsKilled(t *testing.T) {
 		})
 	})
 	t.Run("often", func(t *testing.T) {
-		transfers.KilledOften(t, fail, true, transfers.BeforeEffect, transfers.AfterEffect, transfers.AfterRecord, transfers.AfterEffect)
+		t.Parallel()
+		transfers.KilledOften(t, site(t), true, transfers.BeforeEffect, transfers.AfterEffect, transfers.AfterRecord, transfers.AfterEffect)
 	})
 }
 

@@ -60,6 +60,7 @@ func Killed(t *testing.T, s Site, fates []Fate) {
 	}
 	for _, f := range fates {
 		t.Run(string(f.Step), func(t *testing.T) {
+			t.Parallel()
 			name := services.Name()
 			_, ledger := s.Open(t, name, func(Step) {})
 			l, url := listen(t)

@@ -3,8 +3,6 @@ package redisstore_test
 import (
 	"testing"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/backstay-go/backstay/idempotency"
 	"github.com/backstay-go/backstay/idempotency/storetest"
 	"github.com/backstay-go/backstay/internal/leak"
@@ -26,11 +24,6 @@ func TestStoreInCluster(t *testing.T) {
 	leak.Check(t)
 	server := services.OwnCluster(t)
 	storetest.Run(t, storetest.Config{
-		Open: func(t *testing.T) idempotency.Store {
-			client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{server.Addr()}})
-			t.Cleanup(func() { client.Close() })
-			return newStore(client)
-		},
-		Restart: func(*testing.T) { server.Restart() },
+		Open: func(t *testing.T) idempotency.Store { return newStore(clusterClient(t, server)) },
 	})
 }

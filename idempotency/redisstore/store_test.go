@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"sync"
@@ -89,21 +90,29 @@ func TestRecordThatIsGoneIsNil(t *testing.T) {
 }
 
 // What is not answered is sent again, so the second time must be as good as the
-// first.
-func TestCompleteTwiceKeepsTheFirstRecord(t *testing.T) {
+// first, and what comes late must not matter.
+func TestCompleteRecordStaysAsItIs(t *testing.T) {
 	leak.Check(t)
-	s, c := newStore(connect(t, services.Redis(t))), newClaim()
+	client := connect(t, services.Redis(t))
+	prefix := services.Name()
+	s, c := redisstore.New(client, redisstore.Config{Prefix: prefix}), newClaim()
+	c.TTL = 2 * time.Minute
 	claim(t, s, c, idempotency.Claimed)
-	for _, record := range []string{"first", "second"} {
-		if err := s.Complete(t.Context(), c, []byte(record)); err != nil {
-			t.Errorf("Complete(%s) = %v, want nil", record, err)
-		}
+	if err := s.Complete(t.Context(), c, []byte("first")); err != nil {
+		t.Fatalf("Complete = %v, want nil", err)
+	}
+	c.TTL = time.Hour
+	if err := s.Complete(t.Context(), c, []byte("second")); err != nil {
+		t.Errorf("Complete once more = %v, want nil", err)
 	}
 	if err := s.Renew(t.Context(), c); err != nil {
 		t.Errorf("Renew of a complete record = %v, want nil", err)
 	}
 	if a := claim(t, s, c, idempotency.Done); string(a.Record) != "first" {
 		t.Errorf("Claim returns the record %q, want %q", a.Record, "first")
+	}
+	if left := client.PTTL(t.Context(), prefix+c.ID.String()).Val(); left > 2*time.Minute {
+		t.Errorf("Redis keeps the record for %v, want the 2m of the first Complete", left)
 	}
 }
 
@@ -119,8 +128,6 @@ func TestServerForgetsAfterTTL(t *testing.T) {
 		least, atMost time.Duration
 	}{
 		{"an hour", time.Minute, time.Hour, 59 * time.Minute, time.Hour},
-		{"less than a millisecond", 0, 1, 0, time.Millisecond},
-		{"none", 0, 0, 0, time.Millisecond},
 		{"less than the lease", time.Minute, time.Second, 59 * time.Second, time.Minute},
 		{"for ever", math.MaxInt64, math.MaxInt64, math.MaxInt64 - time.Minute, math.MaxInt64},
 	} {
@@ -138,12 +145,34 @@ func TestServerForgetsAfterTTL(t *testing.T) {
 			if err := last(c); err != nil {
 				t.Errorf("%s with a TTL of %s = %v, want nil", name, row.name, err)
 			}
-			// Of what is gone already it says -2.
 			left, err := client.Do(ctx, "PTTL", prefix+c.ID.String()).Int64()
-			if least := row.least.Milliseconds(); err != nil || left == -1 || left < least && (left != -2 || least > 0) || left > row.atMost.Milliseconds() {
+			if err != nil || left < row.least.Milliseconds() || left > row.atMost.Milliseconds() {
 				t.Errorf("after %s with a TTL of %s Redis keeps the record for %d ms, %v, want %v to %v", name, row.name, left, err, row.least, row.atMost)
 			}
 		}
+	}
+}
+
+// A record without a TTL would be gone at once, and the work be everybody's.
+func TestShortTTLIsRoundedUp(t *testing.T) {
+	leak.Check(t)
+	client := connect(t, services.Redis(t))
+	prefix := services.Name()
+	s := redisstore.New(client, redisstore.Config{Prefix: prefix})
+	for _, row := range []struct {
+		ttl  time.Duration
+		want int64 // in ms
+	}{{0, 1}, {1, 1}, {1001 * time.Microsecond, 2}} {
+		eventually(t, func() error { // a millisecond may have passed
+			c := newClaim()
+			c.Lease, c.TTL = 0, row.ttl
+			claim(t, s, c, idempotency.Claimed)
+			left, err := client.Do(t.Context(), "PTTL", prefix+c.ID.String()).Int64()
+			if err != nil || left != row.want {
+				return fmt.Errorf("with a TTL of %v Redis keeps the record for %d ms, %v, want %d", row.ttl, left, err, row.want)
+			}
+			return nil
+		})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -14,20 +15,79 @@ import (
 	"github.com/backstay-go/backstay/internal/services"
 )
 
-func TestKeysSpreadOverACluster(t *testing.T) {
-	leak.Check(t)
-	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{services.OwnCluster(t).Addr()}})
+// node starts a Redis that has slots of a cluster.
+func node(t *testing.T, slots ...int) (*services.Server, *redis.Client) {
+	t.Helper()
+	server := services.OwnRedis(t, "--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1")
+	client := connect(t, server)
+	if len(slots) > 0 {
+		if err := client.ClusterAddSlotsRange(t.Context(), slots[0], slots[1]).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return server, client
+}
+
+// meet makes two nodes a cluster.
+func meet(t *testing.T, one, two *redis.Client) {
+	t.Helper()
+	host, port, _ := net.SplitHostPort(two.Options().Addr)
+	if err := one.ClusterMeet(t.Context(), host, port).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for _, client := range []*redis.Client{one, two} {
+		eventually(t, func() error {
+			info, err := client.ClusterInfo(t.Context()).Result()
+			if !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_known_nodes:2") {
+				return errors.Join(err, errors.New("no cluster yet: "+info))
+			}
+			return nil
+		})
+	}
+}
+
+// clusterClient returns a client that is told one node of a cluster.
+func clusterClient(t *testing.T, seed *services.Server, change ...func(*redis.ClusterOptions)) *redis.ClusterClient {
+	t.Helper()
+	opt := &redis.ClusterOptions{Addrs: []string{seed.Addr()}}
+	for _, c := range change {
+		c(opt)
+	}
+	client := redis.NewClusterClient(opt)
 	t.Cleanup(func() { client.Close() })
-	s := newStore(client)
+	return client
+}
+
+func TestClusterOfTwo(t *testing.T) {
+	leak.Check(t)
+	ctx := t.Context()
+	server, one := node(t, 0, 8191)
+	_, two := node(t, 8192, 16383)
+	meet(t, one, two)
+	s := newStore(clusterClient(t, server))
+
 	for range 50 {
-		claim(t, s, newClaim(), idempotency.Claimed)
+		for _, op := range operations(ctx, s) {
+			if err := op.do(); err != nil {
+				t.Fatalf("%s = %v", op.name, err)
+			}
+		}
 	}
-	slots := map[int64]bool{}
-	for _, key := range client.Keys(t.Context(), "*").Val() {
-		slots[client.ClusterKeySlot(t.Context(), key).Val()] = true
+	for i, client := range []*redis.Client{one, two} {
+		if n := client.DBSize(ctx).Val(); n < 10 {
+			t.Errorf("node %d has %d of 50 keys, want about a half", i, n)
+		}
 	}
-	if len(slots) < 40 {
-		t.Errorf("50 claims are in %d slots, want about as many", len(slots))
+
+	if err := s.Check(ctx); err != nil {
+		t.Errorf("Check = %v, want nil", err)
+	}
+	for i, client := range []*redis.Client{one, two} {
+		client.ConfigSet(ctx, "maxmemory-policy", "allkeys-lru")
+		if err := s.Check(ctx); err == nil || !strings.Contains(err.Error(), "allkeys-lru") {
+			t.Errorf("Check while node %d evicts = %v, want an error with its maxmemory-policy", i, err)
+		}
+		client.ConfigSet(ctx, "maxmemory-policy", "noeviction")
 	}
 }
 
@@ -35,13 +95,9 @@ func TestKeysSpreadOverACluster(t *testing.T) {
 func TestClaimsGoToTheMaster(t *testing.T) {
 	leak.Check(t)
 	ctx := t.Context()
-	master := services.OwnCluster(t)
-	replica := services.OwnRedis(t, "--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1")
-	at, follows := connect(t, master), connect(t, replica)
-	host, port, _ := net.SplitHostPort(master.Addr())
-	if err := follows.ClusterMeet(ctx, host, port).Err(); err != nil {
-		t.Fatal(err)
-	}
+	master, at := node(t, 0, 16383)
+	_, follows := node(t)
+	meet(t, at, follows)
 	id := at.ClusterMyID(ctx).Val()
 	eventually(t, func() error { return follows.ClusterReplicate(ctx, id).Err() })
 	eventually(t, func() error {
@@ -50,13 +106,15 @@ func TestClaimsGoToTheMaster(t *testing.T) {
 		}
 		return at.Wait(ctx, 1, 0).Err()
 	})
-	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{master.Addr(), replica.Addr()}, RouteRandomly: true, ReadOnly: true})
-	t.Cleanup(func() { client.Close() })
-	replicas := 0
-	err := client.ForEachSlave(ctx, func(context.Context, *redis.Client) error { replicas++; return nil })
-	if err != nil || replicas != 1 {
-		t.Fatalf("the client knows %d replicas, %v, want 1", replicas, err)
-	}
+	client := clusterClient(t, master, func(o *redis.ClusterOptions) { o.ReadOnly, o.RouteRandomly = true, true })
+	eventually(t, func() error {
+		var known atomic.Int32
+		err := client.ForEachSlave(ctx, func(context.Context, *redis.Client) error { known.Add(1); return nil })
+		if known.Load() != 1 {
+			return errors.Join(err, errors.New("the client knows no replica"))
+		}
+		return nil
+	})
 	s := newStore(client)
 	for range 5 {
 		for _, op := range operations(ctx, s) {

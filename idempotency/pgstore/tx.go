@@ -41,7 +41,8 @@ var ErrNoTransaction = errors.New("pgstore: the context is not that of a request
 // record, and any other rolls back what was changed. A caller that commits it
 // opens the gap that the transaction is there to close. One that has it rolled
 // back, as by a deferred tx.Rollback, and answers that all went well, is
-// believed: the answer is recorded, without the effect.
+// believed: the answer is recorded, without the effect. The Guard tells OnEvent
+// of both.
 //
 // It returns ErrNoTransaction if ctx has none, an error that wraps
 // sql.ErrTxDone if the work is over, and the database's error if it cannot
@@ -140,15 +141,21 @@ func (w *work) Complete(ctx context.Context, record []byte) error {
 	defer context.AfterFunc(ctx, w.cancel)()
 	err := w.commit(ctx, record)
 	if errors.Is(err, sql.ErrTxDone) && ctx.Err() == nil {
-		// Neither context has ended it, so the work has, against what Tx says. If
-		// it has committed, the record must not be lost, or it is done again.
-		return w.store.Complete(ctx, w.claim, record)
+		// Neither context has ended it, so the work has. If it has committed, the
+		// record must not be lost, or the work is done again.
+		if err = w.store.Complete(ctx, w.claim, record); err == nil {
+			err = errEnded
+		}
+		return err
 	}
 	if errors.Is(err, idempotency.ErrLeaseLost) {
 		return err
 	}
 	return w.store.explain(ctx, "complete", err)
 }
+
+// errEnded is there to be seen. The Guard finds that the record is kept.
+var errEnded = errors.New("pgstore: the work has committed or rolled back its transaction itself, and the record is kept without it; leave both to the Guard")
 
 // commit adds the record to the transaction and commits it. The record's row is
 // locked from the first of these to the second, so that nobody can take over in

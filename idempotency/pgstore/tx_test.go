@@ -214,18 +214,71 @@ func TestFailedStatementIsNotPassedOver(t *testing.T) {
 	j.want(1, idempotency.Done)
 }
 
+// If it has committed, it must not be done again.
 func TestWorkThatEndsItsTransactionKeepsTheRecord(t *testing.T) {
 	j := newJob(t, open(t, services.Postgres(t)))
-	if err := errors.Join(j.sql.Rollback(), j.complete()); err != nil {
-		t.Errorf("Rollback and Complete = %v, want nil", err)
+	for effects, end := range []func(*sql.Tx) error{(*sql.Tx).Rollback, (*sql.Tx).Commit} {
+		if err := end(j.sql); err != nil {
+			t.Fatal(err)
+		}
+		if err := j.complete(); err == nil || !strings.Contains(err.Error(), "leave both to the Guard") {
+			t.Errorf("Complete after the work's own end = %v, want to be told", err)
+		}
+		j.want(effects, idempotency.Done)
+		j.begin(newClaim())
 	}
-	j.want(0, idempotency.Done)
+}
 
-	j.begin(newClaim())
-	if err := errors.Join(j.sql.Commit(), j.complete()); err != nil {
-		t.Errorf("Commit and Complete = %v, want nil", err)
+// The Guard brings such work to its end, and tells of it.
+func TestGuardTellsOfWorkThatEndsItsTransaction(t *testing.T) {
+	s, effects := newTransactional(t, open(t, services.Postgres(t)))
+	var told []string
+	guard := idempotency.NewGuard(idempotency.GuardConfig{Store: s, OnEvent: func(_ context.Context, e idempotency.Event) {
+		told = append(told, string(e.Kind))
+	}})
+	for _, want := range []bool{false, true} {
+		record, replayed, err := guard.Do(t.Context(), idempotency.Request{Tenant: "t", Key: "k"}, func(ctx context.Context) idempotency.Result {
+			if err := effect(t, ctx, effects).Commit(); err != nil {
+				t.Error(err)
+			}
+			return idempotency.Result{Record: []byte("paid")}
+		})
+		if string(record) != "paid" || replayed != want || err != nil {
+			t.Errorf("Do = %q, %v, %v, want paid, %v, nil", record, replayed, err, want)
+		}
 	}
-	j.want(1, idempotency.Done)
+	if got := strings.Join(told, " "); got != "store_failed executed replayed" {
+		t.Errorf("OnEvent was told %q, want of the misuse, once", got)
+	}
+}
+
+// I-14: of fifty requests with a key one has the effect, and all get its answer.
+func TestGuardHasOneEffectForEachKey(t *testing.T) {
+	db := open(t, services.Postgres(t))
+	db.SetMaxOpenConns(10)
+	s, effects := newTransactional(t, db)
+	guard := idempotency.NewGuard(idempotency.GuardConfig{Store: s})
+	for _, key := range []string{"a", "b"} {
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() {
+				eventually(t, func() error {
+					record, _, err := guard.Do(t.Context(), idempotency.Request{Tenant: "t", Key: key}, func(ctx context.Context) idempotency.Result {
+						effect(t, ctx, effects)
+						return idempotency.Result{Record: []byte(key)}
+					})
+					if err == nil && string(record) != key {
+						t.Errorf("Do(%s) = %q, want %q", key, record, key)
+					}
+					return err
+				})
+			})
+		}
+		wg.Wait()
+	}
+	if n := number(t, db, "SELECT count(*) FROM "+effects); n != 2 {
+		t.Errorf("%d effects of 2 keys, want 2", n)
+	}
 }
 
 // The end of a context rolls back as well, and that the work does not know.

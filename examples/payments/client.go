@@ -48,7 +48,7 @@ func surviving(url string) client {
 		idempotency.Keys(idempotency.KeysConfig{}),
 		timeout.Call(20*time.Second), // longer than the server takes to come back, and a lease
 		retry.New(retry.Config{
-			MaxAttempts: 20,
+			MaxAttempts: 20, // the time is to run out first
 			// A third of all answers is lost here, and the usual budget is a
 			// retry for every five calls.
 			Budget: retry.NewBudget(retry.BudgetConfig{Ratio: 2}),

@@ -15,6 +15,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -76,9 +77,10 @@ func judge(results []result) error {
 	loop, backstay := results[0], results[1]
 	switch {
 	case !backstay.right():
-		return fmt.Errorf("backstay made %d payments more than once and %d never", backstay.twice(), backstay.never())
+		return fmt.Errorf("backstay made %d payments more than once and %d never, and confirmed %d of %d",
+			backstay.twice(), backstay.never(), backstay.confirmed, number)
 	case loop.right():
-		return fmt.Errorf("the loop got its sum right, so this run shows nothing")
+		return errors.New("the loop got its sum right, so this run shows nothing")
 	}
 	return nil
 }

@@ -103,7 +103,7 @@ func printTable(out io.Writer, results []result) {
 	row("payments in the ledger", count(func(r result) int { return len(r.entries) }))
 	row("orders paid for more than once", count(result.twice))
 	row("orders never paid for", count(result.never))
-	row(fmt.Sprintf("balance, which was %d", opening), func(r result) string { return fmt.Sprint(r.balance()) })
-	row(fmt.Sprintf("and should be %d, so it is", opening-number), result.verdict)
+	row(fmt.Sprintf("balance: %d before, now %d?", opening, opening-number), func(r result) string { return fmt.Sprint(r.balance()) })
+	row("verdict", result.verdict)
 	fmt.Fprintln(out)
 }

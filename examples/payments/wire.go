@@ -82,6 +82,9 @@ func newWire(s server) *wire {
 		Transport:    &http.Transport{},
 	}
 	w.http = &http.Server{Handler: w}
+	// A request with a key is sent again by net/http itself where it breaks a
+	// connection that was open before. Here it is the clients' turn.
+	w.http.SetKeepAlivesEnabled(false)
 	go w.http.Serve(l)
 	return w
 }

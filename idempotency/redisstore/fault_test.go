@@ -112,29 +112,28 @@ func TestHungServer(t *testing.T) {
 		s := newStore(connect(t, services.Redis(t), through(proxy), row.change))
 		claim(t, s, newClaim(), idempotency.Claimed) // connects
 		proxy.Hang()
-		for name, end := range map[error]func(context.Context) (context.Context, context.CancelFunc){
-			context.DeadlineExceeded: func(ctx context.Context) (context.Context, context.CancelFunc) {
-				return context.WithTimeout(ctx, 10*time.Millisecond)
-			},
-			context.Canceled: func(ctx context.Context) (context.Context, context.CancelFunc) {
-				ctx, cancel := context.WithCancel(ctx)
-				time.AfterFunc(10*time.Millisecond, cancel)
-				return ctx, cancel
-			},
-		} {
-			ctx, cancel := end(t.Context())
-			for _, op := range operations(ctx, s) {
+		for i, op := range operations(t.Context(), s) {
+			for _, ctx := range ends(t) {
 				begun := time.Now()
-				err := op.do()
-				if took := time.Since(begun); !errors.Is(err, name) || took > 2*time.Second {
-					t.Errorf("%s: %s = %v after %v, want %v at once", row.name, op.name, err, took, name)
+				err := operations(ctx, s)[i].do()
+				if took := time.Since(begun); ctx.Err() == nil || !errors.Is(err, ctx.Err()) || took > 2*time.Second {
+					t.Errorf("%s: %s = %v after %v, want the error of the context at once", row.name, op.name, err, took)
 				}
 			}
-			cancel()
 		}
 		proxy.Resume()
 		claim(t, s, newClaim(), idempotency.Claimed)
 	}
+}
+
+// ends returns two contexts that end soon: by a deadline, and by cancellation.
+func ends(t *testing.T) []context.Context {
+	deadline, stop := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	t.Cleanup(stop)
+	canceled, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	time.AfterFunc(20*time.Millisecond, cancel)
+	return []context.Context{deadline, canceled}
 }
 
 // Calls that end before they are answered leave a goroutine behind on each of
@@ -231,6 +230,7 @@ func (h holdable) Write(p []byte) (int, error) {
 // A server that cannot keep a claim does not give the work away.
 func TestServerThatRefuses(t *testing.T) {
 	leak.Check(t)
+	host, port, _ := net.SplitHostPort(services.OwnRedis(t).Addr())
 	for _, row := range []struct {
 		name string
 		args []string
@@ -238,13 +238,9 @@ func TestServerThatRefuses(t *testing.T) {
 	}{
 		{"memory is full", []string{"--maxmemory", "1"}, "OOM "},
 		{"replicas are missing", []string{"--min-replicas-to-write", "1"}, "NOREPLICAS "},
-		{"a replica", []string{"--replicaof", services.OwnRedis(t).Addr()}, "READONLY "},
+		{"a replica", []string{"--replicaof", host, port}, "READONLY "},
 		{"scripts are forbidden", []string{"--user", "default", "on", "nopass", "~*", "+@all", "-@scripting"}, "NOPERM "},
 	} {
-		if row.name == "a replica" {
-			host, port, _ := net.SplitHostPort(row.args[1])
-			row.args = []string{"--replicaof", host, port}
-		}
 		client := connect(t, services.OwnRedis(t, row.args...), func(o *redis.Options) { o.MaxRetries = -1 })
 		a, err := newStore(client).Claim(t.Context(), newClaim())
 		if a.State != 0 || !redis.HasErrorPrefix(err, row.want) {

@@ -190,8 +190,7 @@ const (
 // OnLeaseExpiry.
 func (g *Guard) Do(ctx context.Context, req Request, work func(context.Context) Result) (record []byte, replayed bool, err error) {
 	c := g.claimFor(req)
-	began := time.Now()
-	a, err := g.claim(ctx, &c)
+	a, began, err := g.claim(ctx, &c)
 	if err != nil {
 		return g.unavailable(ctx, work, err)
 	}
@@ -205,18 +204,26 @@ func (g *Guard) Do(ctx context.Context, req Request, work func(context.Context) 
 		g.tell(ctx, Replayed, nil)
 		return a.Record, true, nil
 	case InProgress:
-		return nil, false, g.refuse(ctx, ErrInProgress, "try again with the same key", min(retryAfter, a.LeaseLeft))
+		return nil, false, g.refuse(ctx, ErrInProgress, "try again with the same key", wait(a.LeaseLeft))
 	case Mismatch:
 		return nil, false, g.refuse(ctx, ErrMismatch, "use a new key for a new request", 0)
-	case Abandoned:
+	default: // Abandoned
 		return nil, false, g.refuse(ctx, ErrOutcomeUnknown, "find out whether it was done before it is sent with a new key", 0)
 	}
-	return g.unavailable(ctx, work, fmt.Errorf("idempotency: the store answered a claim with state %d", a.State))
 }
 
 // retryAfter is what a caller is asked to wait for work in progress: the least
 // that the header can say.
 const retryAfter = time.Second
+
+// wait is what a caller is asked to wait for an owner whose lease still runs
+// for left, which a store may have rounded to nothing.
+func wait(left time.Duration) time.Duration {
+	if left <= 0 {
+		return retryAfter
+	}
+	return min(left, retryAfter)
+}
 
 func (g *Guard) claimFor(req Request) Claim {
 	return Claim{
@@ -228,24 +235,61 @@ func (g *Guard) claimFor(req Request) Claim {
 	}
 }
 
-// claim asks the store, once more if it fails: with the same fence, so that a
-// claim whose answer was lost is not taken for another's. A caller that goes
-// away meanwhile does not stop it, or nobody would know whether it was granted.
-func (g *Guard) claim(ctx context.Context, c *Claim) (Answer, error) {
-	c.Fence = g.doubts.take(c.ID)
-	ctx = context.WithoutCancel(ctx)
-	var a Answer
-	var err error
-	for range 2 {
-		each, cancel := context.WithTimeout(ctx, g.cfg.StoreTimeout/2)
-		a, err = g.store.Claim(each, *c)
-		cancel()
-		if err == nil {
-			return a, nil
+// claim asks the store for the work of c, and sets its fence: that of a claim in
+// doubt, if there is one. If it is granted, the lease began after began. A
+// caller that goes away meanwhile does not stop it, or nobody would know whether
+// it was granted.
+func (g *Guard) claim(ctx context.Context, c *Claim) (a Answer, began time.Time, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.cfg.StoreTimeout)
+	defer cancel()
+	fence, doubted := g.doubts.take(c.ID)
+	if !doubted {
+		fence = NewFence()
+	}
+	for {
+		c.Fence = fence
+		a, began, err = g.ask(ctx, *c)
+		if g.mayOwn(a, err, doubted) {
+			g.doubts.add(*c)
+		}
+		if err != nil || a.State != InProgress && a.State != Abandoned {
+			return a, began, err
+		}
+		if fence, doubted = g.doubts.take(c.ID); !doubted {
+			return a, began, nil
 		}
 	}
-	g.doubts.add(c.ID, c.Fence, g.cfg.Lease)
-	return Answer{}, err
+}
+
+// mayOwn reports whether a claim may have been granted that nobody will work
+// under now. With FailOpen somebody will, unprotected: to have it done again at
+// once is worse than to have the next caller told that the outcome is unknown.
+func (g *Guard) mayOwn(a Answer, err error, doubted bool) bool {
+	if err != nil {
+		return !g.cfg.FailOpen
+	}
+	return doubted && a.State == Mismatch // with the request that was in doubt
+}
+
+// ask claims, once more if that fails: with the same fence, so that a claim
+// whose answer was lost is not taken for another's.
+func (g *Guard) ask(ctx context.Context, c Claim) (a Answer, began time.Time, err error) {
+	for range 2 {
+		began = time.Now()
+		each, cancel := context.WithTimeout(ctx, g.cfg.StoreTimeout/2)
+		a, err = g.store.Claim(each, c)
+		cancel()
+		switch {
+		case err != nil:
+		case a.State == none || a.State > Abandoned:
+			err = fmt.Errorf("idempotency: the store answered a claim with state %d", a.State)
+		case a.State == Claimed && time.Since(began) >= c.Lease:
+			err = errors.New("idempotency: the store granted a claim too late: its lease may have run out")
+		default:
+			return a, began, nil
+		}
+	}
+	return Answer{}, began, err
 }
 
 // unavailable is what comes of a claim that failed.
@@ -262,19 +306,19 @@ func (g *Guard) unavailable(ctx context.Context, work func(context.Context) Resu
 
 // own does the work of a claim that was granted.
 func (g *Guard) own(ctx context.Context, c Claim, began time.Time, work func(context.Context) Result) ([]byte, bool, error) {
-	o := &owner{g: g, c: c, detached: context.WithoutCancel(ctx)}
+	o := &owner{lease: lease{g: g, c: c, detached: context.WithoutCancel(ctx)}}
 	working, cancel := context.WithTimeout(o.detached, g.cfg.Timeout)
 	defer cancel()
 	working = o.hold(working, began)
-	if g.tx != nil {
-		working, o.tx = g.tx.Begin(working, c)
-	}
 	returned := false
 	defer func() {
 		if !returned { // a panic, or runtime.Goexit
 			o.abandon()
 		}
 	}()
+	if g.tx != nil {
+		working, o.tx = g.tx.Begin(working, c)
+	}
 	res := work(working)
 	returned = true
 	err := o.settle(res)

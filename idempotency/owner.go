@@ -3,77 +3,13 @@ package idempotency
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 )
 
 // An owner holds a claim while its work is done, and settles it afterwards.
 type owner struct {
-	g        *Guard
-	c        Claim
-	tx       Tx              // nil if the store is no Transactor
-	detached context.Context // of the request, without its end
-
-	cancel   context.CancelCauseFunc // of the work
-	renewing context.Context
-	stop     context.CancelFunc // ends a renewal that is under way
-
-	mu    sync.Mutex // held while renewing
-	over  bool       // nothing is to be renewed any more
-	ends  time.Time  // when the lease has run out, by this process's clock
-	timer *time.Timer
-}
-
-// hold has the lease renewed from now on, and returns a context that ends when
-// that fails. The lease began no earlier than the claim was made, at began.
-func (o *owner) hold(ctx context.Context, began time.Time) context.Context {
-	ctx, o.cancel = context.WithCancelCause(ctx)
-	o.renewing, o.stop = context.WithCancel(o.detached)
-	o.mu.Lock() // the timer may be quicker than this function
-	defer o.mu.Unlock()
-	o.ends = began.Add(o.c.Lease)
-	o.timer = time.AfterFunc(time.Until(began.Add(o.c.Lease/3)), o.renew)
-	return ctx
-}
-
-// renew begins a new lease, and comes again: after a third of the lease, or
-// sooner where the store could not be reached.
-func (o *owner) renew() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.over {
-		return
-	}
-	began := time.Now()
-	ctx, cancel := context.WithDeadline(o.renewing, o.ends)
-	err := o.g.store.Renew(ctx, o.c)
-	cancel()
-	next := o.c.Lease / 3
-	switch {
-	case o.renewing.Err() != nil:
-		return // the work has ended meanwhile
-	case err == nil:
-		o.ends = began.Add(o.c.Lease)
-	case errors.Is(err, ErrLeaseLost) || !time.Now().Before(o.ends):
-		o.over = true
-		o.cancel(ErrLeaseLost)
-		o.g.tell(o.detached, LeaseLost, err)
-		return
-	default:
-		o.g.tell(o.detached, StoreFailed, err)
-		next = min(o.c.Lease/10, time.Until(o.ends))
-	}
-	o.timer.Reset(next)
-}
-
-// settled ends the renewals, and returns when none is under way. The context of
-// the work goes on, since a transaction ends with it.
-func (o *owner) settled() {
-	o.timer.Stop()
-	o.stop()
-	o.mu.Lock()
-	o.over = true
-	o.mu.Unlock()
+	lease
+	tx Tx // nil if the store is no Transactor
 }
 
 // abandon leaves work that panicked to OnLeaseExpiry, without the wait for the
@@ -81,12 +17,14 @@ func (o *owner) settled() {
 func (o *owner) abandon() {
 	o.settled()
 	o.rollback()
+	ctx, cancel := context.WithTimeout(o.detached, o.g.cfg.StoreTimeout)
+	defer cancel()
 	if o.c.Takeover {
-		o.store(func(ctx context.Context) error { return o.g.store.Release(ctx, o.c) })
+		_ = o.release(ctx)
 	} else {
 		over := o.c
 		over.Lease = 0
-		o.store(func(ctx context.Context) error { return o.g.store.Renew(ctx, over) })
+		_ = o.try(ctx, func(ctx context.Context) error { return o.g.store.Renew(ctx, over) })
 	}
 	o.g.tell(o.detached, Panicked, nil)
 }
@@ -95,18 +33,20 @@ func (o *owner) abandon() {
 // error if the caller must not have the result.
 func (o *owner) settle(res Result) error {
 	o.settled()
+	ctx, cancel := context.WithTimeout(o.detached, o.g.cfg.StoreTimeout)
+	defer cancel()
 	var err error
 	switch {
 	case res.Verdict == Release:
 		o.rollback()
-		err = o.store(func(ctx context.Context) error { return o.g.store.Release(ctx, o.c) })
+		err = o.release(ctx)
 	case res.Verdict == Commit && o.tx != nil:
-		if err := o.commit(res.Record); err != nil {
+		if err := o.commit(ctx, res.Record); err != nil {
 			return err
 		}
 	default:
 		o.rollback()
-		err = o.store(func(ctx context.Context) error { return o.g.store.Complete(ctx, o.c, res.Record) })
+		err = o.try(ctx, func(ctx context.Context) error { return o.g.store.Complete(ctx, o.c, res.Record) })
 	}
 	switch {
 	case errors.Is(err, ErrLeaseLost) && o.c.Takeover:
@@ -120,13 +60,18 @@ func (o *owner) settle(res Result) error {
 	return nil
 }
 
-// store runs an operation of the store until it succeeds, or the lease is lost,
-// or StoreTimeout is over. Another attempt is harmless: see Store.
-func (o *owner) store(operation func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(o.detached, o.g.cfg.StoreTimeout)
-	defer cancel()
-	for pause := 10 * time.Millisecond; ; pause *= 2 {
-		err := operation(ctx)
+func (o *owner) release(ctx context.Context) error {
+	return o.try(ctx, func(ctx context.Context) error { return o.g.store.Release(ctx, o.c) })
+}
+
+// try runs an operation of the store until it succeeds, or the lease is lost, or
+// ctx is over. Another attempt is harmless: see Store. One that hangs leaves
+// time for another.
+func (o *owner) try(ctx context.Context, operation func(context.Context) error) error {
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, o.g.cfg.StoreTimeout/10) {
+		each, cancel := context.WithTimeout(ctx, o.g.cfg.StoreTimeout/2)
+		err := operation(each)
+		cancel()
 		if err == nil || errors.Is(err, ErrLeaseLost) {
 			return err
 		}
@@ -148,12 +93,11 @@ func (o *owner) rollback() {
 	}
 }
 
-// commit commits the transaction with the record in it. Where that fails, what
-// the store has says whether it did: if the record is there, so is everything
-// else.
-func (o *owner) commit(record []byte) error {
-	ctx, cancel := context.WithTimeout(o.detached, o.g.cfg.StoreTimeout)
-	err := o.tx.Complete(ctx, record)
+// commit commits the transaction with the record in it. Where that fails, the
+// store is asked: if the record is there, so is everything else.
+func (o *owner) commit(ctx context.Context, record []byte) error {
+	each, cancel := context.WithTimeout(ctx, o.g.cfg.StoreTimeout/2)
+	err := o.tx.Complete(each, record)
 	cancel()
 	if err == nil {
 		return nil
@@ -161,18 +105,40 @@ func (o *owner) commit(record []byte) error {
 	o.g.tell(o.detached, StoreFailed, err)
 	o.rollback()
 	if !errors.Is(err, ErrLeaseLost) {
-		var a Answer
-		asked := o.store(func(ctx context.Context) error {
-			a, err = o.g.store.Claim(ctx, o.c)
-			return err
-		})
-		switch {
-		case asked == nil && a.State == Done:
+		switch o.look(ctx) {
+		case Done:
 			return nil
-		case asked == nil && a.State == Claimed:
-			o.store(func(ctx context.Context) error { return o.g.store.Release(ctx, o.c) })
+		case none:
 			return o.g.refuse(o.detached, ErrUnavailable, "the work was undone; try again with the same key", retryAfter)
 		}
 	}
 	return o.g.refuse(o.detached, ErrInProgress, "try again with the same key", retryAfter)
+}
+
+// none is the State of a key that nobody has claimed.
+const none State = 0
+
+// look returns Done if the owner's own transaction is committed, none if it is
+// not and never will be, and otherwise InProgress.
+func (o *owner) look(ctx context.Context) State {
+	var a Answer
+	err := o.try(ctx, func(ctx context.Context) (err error) {
+		a, err = o.g.store.Claim(ctx, o.c)
+		return err
+	})
+	switch {
+	case err != nil:
+		return InProgress
+	case a.State == Done:
+		// It may be the record of another who took over.
+		if o.try(ctx, func(ctx context.Context) error { return o.g.store.Renew(ctx, o.c) }) == nil {
+			return Done
+		}
+	case a.State == Claimed:
+		// Without the record, a commit that is still under way comes to nothing.
+		if o.release(ctx) == nil {
+			return none
+		}
+	}
+	return InProgress
 }

@@ -52,7 +52,7 @@ func TestRequestsThatAreTheSame(t *testing.T) {
 		{"type", form{"POST", "/a", "text/plain", ""}, form{"POST", "/a", "application/json", ""}, false},
 		{"no type", form{"POST", "/a", "text/plain", ""}, form{"POST", "/a", "", ""}, false},
 		{"types that are none", form{"POST", "/a", "text/", ""}, form{"POST", "/a", "json/", ""}, false},
-		{"types that cannot be formatted", form{"POST", "/a", "ä; a=b", ""}, form{"POST", "/a", "ö; a=b", ""}, false},
+		{"types that cannot be formatted", form{"POST", "/a", "a/b; *0=x", ""}, form{"POST", "/a", "a/b; *0=y", ""}, false},
 		{"parameter of the type", form{"POST", "/a", "text/plain; charset=a", ""}, form{"POST", "/a", "text/plain; charset=b", ""}, false},
 		{"body", form{"POST", "/a", "", "a"}, form{"POST", "/a", "", "b"}, false},
 		{"no body", form{"POST", "/a", "", "a"}, form{"POST", "/a", "", ""}, false},

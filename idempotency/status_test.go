@@ -25,8 +25,8 @@ func TestWhichStatusesAreKept(t *testing.T) {
 	}{
 		{"by default", nil, nil, func(s int) bool { return slices.Contains(released, s) }},
 		{"with Release", nil, func(s int) bool { return s == 500 }, func(s int) bool { return s == 500 }},
-		{"with a Transactor", transactor{NewMemory(MemoryConfig{})}, nil, func(s int) bool { return s >= 500 || slices.Contains(released, s) }},
-		{"with a Transactor and Release", transactor{NewMemory(MemoryConfig{})}, func(s int) bool { return s == 404 }, func(s int) bool { return s == 404 }},
+		{"with a Transactor", &transactor{Memory: NewMemory(MemoryConfig{})}, nil, func(s int) bool { return s >= 500 || slices.Contains(released, s) }},
+		{"with a Transactor and Release", &transactor{Memory: NewMemory(MemoryConfig{})}, func(s int) bool { return s == 404 }, func(s int) bool { return s == 404 }},
 	} {
 		ran, status := 0, 0
 		h := NewGuard(GuardConfig{Store: c.store}).Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -53,20 +53,69 @@ func TestWhichStatusesAreKept(t *testing.T) {
 	}
 }
 
-// A transactor has transactions without effect.
-type transactor struct{ *Memory }
+// A transactor has transactions without effect, and counts how they end. A
+// commit fails with err, if it is not nil.
+type transactor struct {
+	*Memory
+	err                  error
+	commits, rolledBacks int
+}
 
-func (m transactor) Begin(ctx context.Context, c Claim) (context.Context, Tx) { return ctx, &tx{m, c} }
+func (m *transactor) Begin(ctx context.Context, c Claim) (context.Context, Tx) { return ctx, &tx{m, c} }
 
 type tx struct {
-	m transactor
+	m *transactor
 	c Claim
 }
 
 func (x *tx) Complete(ctx context.Context, record []byte) error {
-	return x.m.Complete(ctx, x.c, record)
+	if x.m.err != nil {
+		return x.m.err
+	}
+	x.m.commits++
+	return x.m.Memory.Complete(ctx, x.c, record)
 }
-func (x *tx) Rollback() error { return nil }
+
+func (x *tx) Rollback() error {
+	x.m.rolledBacks++
+	return nil
+}
+
+// I-15: what an answer of the status says was not done is undone, and the answer
+// is kept if another attempt would get it again.
+func TestWhatIsNotDoneIsRolledBack(t *testing.T) {
+	for _, c := range []struct {
+		status  int
+		commits bool
+		kept    bool
+	}{{200, true, true}, {303, true, true}, {400, false, true}, {404, false, true}, {422, false, true}, {409, false, false}, {500, false, false}, {503, false, false}} {
+		store := &transactor{Memory: NewMemory(MemoryConfig{})}
+		h := NewGuard(GuardConfig{Store: store}).Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(c.status)
+		}), HandlerConfig{Tenant: OneTenant})
+		post(h, "k", "")
+		if commits := store.commits == 1; commits != c.commits || (store.rolledBacks > 0) == c.commits || (store.Len() == 1) != c.kept {
+			t.Errorf("status %d: %d commits, %d rollbacks, %d keys, want a commit: %v, kept: %v", c.status, store.commits, store.rolledBacks, store.Len(), c.commits, c.kept)
+		}
+	}
+}
+
+// What a caller has seen the beginning of did not come about: a broken
+// connection says so.
+func TestAStreamWhoseTransactionFailsIsBrokenOff(t *testing.T) {
+	store := &transactor{Memory: NewMemory(MemoryConfig{}), err: errors.New("down")}
+	h := NewGuard(GuardConfig{Store: store}).Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		io.WriteString(w, "data: done")
+		w.(http.Flusher).Flush()
+	}), HandlerConfig{Tenant: OneTenant})
+	if got := recovered(func() { post(h, "k", "") }); got != http.ErrAbortHandler {
+		t.Errorf("a stream whose transaction fails ends with %v, want %v", got, http.ErrAbortHandler)
+	}
+	if w := post(NewGuard(GuardConfig{Store: store}).Handler(transfer, HandlerConfig{Tenant: OneTenant}), "other", "100"); w.Code != 503 || !errors.Is(ResponseError(w.Result()), ErrUnavailable) {
+		t.Errorf("an answer whose transaction fails = %d %q, want 503 and nothing of it", w.Code, w.Body)
+	}
+}
 
 // I-15, I-16: handlers that leave it to net/http, and those that do it twice.
 func TestStatusIsThatOfNetHTTP(t *testing.T) {

@@ -140,9 +140,9 @@ func (w *work) Complete(ctx context.Context, record []byte) error {
 	}
 	defer context.AfterFunc(ctx, w.cancel)()
 	err := w.commit(ctx, record)
-	if errors.Is(err, sql.ErrTxDone) && ctx.Err() == nil {
-		// Neither context has ended it, so the work has. If it has committed, the
-		// record must not be lost, or the work is done again.
+	if errors.Is(err, sql.ErrTxDone) {
+		// The work has ended it, or else ctx, with which this ends too. If the work
+		// has committed, the record must not be lost, or it is done again.
 		if err = w.store.Complete(ctx, w.claim, record); err == nil {
 			err = errEnded
 		}
@@ -178,11 +178,10 @@ func (w *work) commit(ctx context.Context, record []byte) error {
 func (w *work) Rollback() error {
 	w.turn <- struct{}{}
 	defer w.unlock()
-	if w.over || w.tx == nil {
-		w.over = true
+	w.over = true
+	if w.tx == nil {
 		return nil
 	}
-	w.over = true
 	defer w.cancel()
 	defer w.untie()
 	if err := w.tx.Rollback(); !errors.Is(err, sql.ErrTxDone) {

@@ -334,6 +334,31 @@ func TestCompleteHasItsOwnContext(t *testing.T) {
 	j.want(1, idempotency.InProgress)
 }
 
+// Commit of database/sql has no context of its own.
+func TestCommitEndsWithTheContextOfComplete(t *testing.T) {
+	server := services.Postgres(t)
+	proxy := services.NewProxy(t, server.Addr())
+	var sent trace
+	j := newJob(t, open(t, server, viaProxy(proxy), sent.into))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	sent.doAt("COMMIT", func() {
+		proxy.Hang()
+		cancel()
+	})
+	done := make(chan error, 1)
+	go func() { done <- j.tx.Complete(ctx, []byte("paid")) }()
+	select {
+	case err := <-done:
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("Complete = %v, want context.Canceled", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("Complete waits for COMMIT, want it to end with its context")
+	}
+	proxy.Resume()
+}
+
 func TestThereIsNoTransaction(t *testing.T) {
 	s, _ := newTransactional(t, open(t, services.Postgres(t)))
 	if _, err := pgstore.Tx(t.Context()); !errors.Is(err, pgstore.ErrNoTransaction) {

@@ -240,15 +240,15 @@ func (g *Guard) claimFor(req Request) Claim {
 // caller that goes away meanwhile does not stop it, or nobody would know whether
 // it was granted.
 func (g *Guard) claim(ctx context.Context, c *Claim) (a Answer, began time.Time, err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.cfg.StoreTimeout)
-	defer cancel()
+	ctx = context.WithoutCancel(ctx)
+	end := time.Now().Add(g.cfg.StoreTimeout)
 	fence, doubted := g.doubts.take(c.ID)
 	if !doubted {
 		fence = NewFence()
 	}
 	for {
 		c.Fence = fence
-		a, began, err = g.ask(ctx, *c)
+		a, began, err = g.ask(ctx, end, *c)
 		if g.mayOwn(a, err, doubted) {
 			g.doubts.add(*c)
 		}
@@ -273,10 +273,10 @@ func (g *Guard) mayOwn(a Answer, err error, doubted bool) bool {
 
 // ask claims, once more if that fails: with the same fence, so that a claim
 // whose answer was lost is not taken for another's.
-func (g *Guard) ask(ctx context.Context, c Claim) (a Answer, began time.Time, err error) {
+func (g *Guard) ask(ctx context.Context, end time.Time, c Claim) (a Answer, began time.Time, err error) {
 	for range 2 {
 		began = time.Now()
-		each, cancel := context.WithTimeout(ctx, g.cfg.StoreTimeout/2)
+		each, cancel := g.attempt(ctx, end)
 		a, err = g.store.Claim(each, c)
 		cancel()
 		switch {
@@ -290,6 +290,15 @@ func (g *Guard) ask(ctx context.Context, c Claim) (a Answer, began time.Time, er
 		}
 	}
 	return Answer{}, began, err
+}
+
+// attempt returns a context for one operation of the store, which leaves time for
+// another before end.
+func (g *Guard) attempt(ctx context.Context, end time.Time) (context.Context, context.CancelFunc) {
+	if soon := time.Now().Add(g.cfg.StoreTimeout / 2); soon.Before(end) {
+		end = soon
+	}
+	return context.WithDeadline(ctx, end)
 }
 
 // unavailable is what comes of a claim that failed.

@@ -17,14 +17,13 @@ type owner struct {
 func (o *owner) abandon() {
 	o.settled()
 	o.rollback()
-	ctx, cancel := context.WithTimeout(o.detached, o.g.cfg.StoreTimeout)
-	defer cancel()
+	end := time.Now().Add(o.g.cfg.StoreTimeout)
 	if o.c.Takeover {
-		_ = o.release(ctx)
+		_ = o.release(end)
 	} else {
 		over := o.c
 		over.Lease = 0
-		_ = o.try(ctx, func(ctx context.Context) error { return o.g.store.Renew(ctx, over) })
+		_ = o.try(end, func(ctx context.Context) error { return o.g.store.Renew(ctx, over) })
 	}
 	o.g.tell(o.detached, Panicked, nil)
 }
@@ -33,20 +32,19 @@ func (o *owner) abandon() {
 // error if the caller must not have the result.
 func (o *owner) settle(res Result) error {
 	o.settled()
-	ctx, cancel := context.WithTimeout(o.detached, o.g.cfg.StoreTimeout)
-	defer cancel()
+	end := time.Now().Add(o.g.cfg.StoreTimeout)
 	var err error
 	switch {
 	case res.Verdict == Release:
 		o.rollback()
-		err = o.release(ctx)
+		err = o.release(end)
 	case res.Verdict == Commit && o.tx != nil:
-		if err := o.commit(ctx, res.Record); err != nil {
+		if err := o.commit(end, res.Record); err != nil {
 			return err
 		}
 	default:
 		o.rollback()
-		err = o.try(ctx, func(ctx context.Context) error { return o.g.store.Complete(ctx, o.c, res.Record) })
+		err = o.try(end, func(ctx context.Context) error { return o.g.store.Complete(ctx, o.c, res.Record) })
 	}
 	switch {
 	case errors.Is(err, ErrLeaseLost) && o.c.Takeover:
@@ -60,27 +58,25 @@ func (o *owner) settle(res Result) error {
 	return nil
 }
 
-func (o *owner) release(ctx context.Context) error {
-	return o.try(ctx, func(ctx context.Context) error { return o.g.store.Release(ctx, o.c) })
+func (o *owner) release(end time.Time) error {
+	return o.try(end, func(ctx context.Context) error { return o.g.store.Release(ctx, o.c) })
 }
 
 // try runs an operation of the store until it succeeds, or the lease is lost, or
-// ctx is over. Another attempt is harmless: see Store. One that hangs leaves
-// time for another.
-func (o *owner) try(ctx context.Context, operation func(context.Context) error) error {
+// there is no time for another attempt before end. That is harmless: see Store.
+func (o *owner) try(end time.Time, operation func(context.Context) error) error {
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, o.g.cfg.StoreTimeout/10) {
-		each, cancel := context.WithTimeout(ctx, o.g.cfg.StoreTimeout/2)
+		each, cancel := o.g.attempt(o.detached, end)
 		err := operation(each)
 		cancel()
 		if err == nil || errors.Is(err, ErrLeaseLost) {
 			return err
 		}
 		o.g.tell(o.detached, StoreFailed, err)
-		select {
-		case <-ctx.Done():
+		if time.Until(end) <= pause {
 			return err
-		case <-time.After(pause):
 		}
+		<-time.After(pause)
 	}
 }
 
@@ -95,8 +91,8 @@ func (o *owner) rollback() {
 
 // commit commits the transaction with the record in it. Where that fails, the
 // store is asked: if the record is there, so is everything else.
-func (o *owner) commit(ctx context.Context, record []byte) error {
-	each, cancel := context.WithTimeout(ctx, o.g.cfg.StoreTimeout/2)
+func (o *owner) commit(end time.Time, record []byte) error {
+	each, cancel := o.g.attempt(o.detached, end)
 	err := o.tx.Complete(each, record)
 	cancel()
 	if err == nil {
@@ -105,7 +101,7 @@ func (o *owner) commit(ctx context.Context, record []byte) error {
 	o.g.tell(o.detached, StoreFailed, err)
 	o.rollback()
 	if !errors.Is(err, ErrLeaseLost) {
-		switch o.look(ctx) {
+		switch o.look(end) {
 		case Done:
 			return nil
 		case none:
@@ -120,9 +116,9 @@ const none State = 0
 
 // look returns Done if the owner's own transaction is committed, none if it is
 // not and never will be, and otherwise InProgress.
-func (o *owner) look(ctx context.Context) State {
+func (o *owner) look(end time.Time) State {
 	var a Answer
-	err := o.try(ctx, func(ctx context.Context) (err error) {
+	err := o.try(end, func(ctx context.Context) (err error) {
 		a, err = o.g.store.Claim(ctx, o.c)
 		return err
 	})
@@ -131,12 +127,12 @@ func (o *owner) look(ctx context.Context) State {
 		return InProgress
 	case a.State == Done:
 		// It may be the record of another who took over.
-		if o.try(ctx, func(ctx context.Context) error { return o.g.store.Renew(ctx, o.c) }) == nil {
+		if o.try(end, func(ctx context.Context) error { return o.g.store.Renew(ctx, o.c) }) == nil {
 			return Done
 		}
 	case a.State == Claimed:
 		// Without the record, a commit that is still under way comes to nothing.
-		if o.release(ctx) == nil {
+		if o.release(end) == nil {
 			return none
 		}
 	}

@@ -199,6 +199,9 @@ func TestAnAnswerIsWhatItWouldBeWithoutAGuard(t *testing.T) {
 			want, _ := exchange(t, bare, raw)
 			first, _ := exchange(t, guarded, raw)
 			again, _ := exchange(t, guarded, raw)
+			for errors.Is(ResponseError(again), ErrInProgress) { // a caller can be quicker than a handler that has hijacked
+				again, _ = exchange(t, guarded, raw)
+			}
 			for _, r := range []*http.Response{want, first, again} {
 				r.Header.Del("Date")
 			}

@@ -77,6 +77,7 @@ func TestServerIsKilled(t *testing.T) {
 	})
 }
 
+// I-20
 func TestTransfersOutliveRestarts(t *testing.T) {
 	leak.Check(t)
 	for _, f := range forms {

@@ -50,6 +50,7 @@ func TestServerIsKilled(t *testing.T) {
 	})
 }
 
+// I-20
 func TestTransfersOutliveRestarts(t *testing.T) {
 	leak.Check(t)
 	server := services.OwnRedis(t)

@@ -42,7 +42,10 @@ func Run(t *testing.T, b Bank) {
 	found := audit(t, b.Ledger, o)
 	t.Logf("%d transfers in %v, %d requests, %d answers lost: %d succeeded, %d made twice, %d lost (seed %d)",
 		*transfers, took.Round(time.Millisecond), l.requests, l.lost, len(o.made), found.twice, found.lost, *seed)
-	if l.lost < *transfers/20 {
+	if len(o.made) < *transfers {
+		t.Errorf("%d clients were told that their transfer was made, want all %d", len(o.made), *transfers)
+	}
+	if l.lost < *transfers/30 {
 		t.Errorf("%d answers were lost, want about a tenth of %d", l.lost, *transfers)
 	}
 }

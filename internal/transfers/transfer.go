@@ -22,12 +22,17 @@ const (
 
 // plan returns n transfers, the same ones for the same seed.
 func plan(seed uint64, n int) []Transfer {
-	r := rand.New(rand.NewPCG(seed, 0))
 	all := make([]Transfer, n)
 	for i := range all {
-		from := r.IntN(Accounts)
-		to := (from + 1 + r.IntN(Accounts-1)) % Accounts
-		all[i] = Transfer{ID: fmt.Sprintf("transfer %d", i+1), From: from, To: to, Amount: 1 + r.Int64N(100)}
+		all[i] = nth(seed, int64(i))
 	}
 	return all
+}
+
+// nth returns the nth transfer of the plans with this seed, from 0.
+func nth(seed uint64, n int64) Transfer {
+	r := rand.New(rand.NewPCG(seed, uint64(n)))
+	from := r.IntN(Accounts)
+	to := (from + 1 + r.IntN(Accounts-1)) % Accounts
+	return Transfer{ID: fmt.Sprintf("transfer %d", n+1), From: from, To: to, Amount: 1 + r.Int64N(100)}
 }

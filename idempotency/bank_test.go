@@ -16,6 +16,8 @@ type bank struct {
 	mu        sync.Mutex
 	ledger    map[ID]int // how often the transfer was made
 	rollbacks int
+
+	beginPanics bool
 }
 
 func newBank() *bank {
@@ -34,6 +36,9 @@ type bankTx struct {
 }
 
 func (b *bank) Begin(ctx context.Context, c Claim) (context.Context, Tx) {
+	if b.beginPanics {
+		panic("the bank panics")
+	}
 	tx := &bankTx{bank: b, claim: c, ctx: ctx}
 	return context.WithValue(ctx, bankTxKey{}, tx), tx
 }

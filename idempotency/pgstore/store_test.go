@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -300,6 +301,38 @@ func TestLockedRowIsNotWaitedForLong(t *testing.T) {
 		t.Fatal(err)
 	}
 	claim(t, s, c, idempotency.Claimed)
+}
+
+// I-12: a claim sees a row that it may have, and waits for its lock. What has
+// become of the row by then decides.
+func TestClaimIsDecidedUnderTheLock(t *testing.T) {
+	db := open(t, services.Postgres(t))
+	s, cfg := newStore(t, db)
+	for change, want := range map[string]idempotency.State{
+		"UPDATE %s SET fence = '\\x01'":                                            idempotency.Claimed,
+		"UPDATE %s SET fence = '\\x01', fingerprint = '\\x01'":                     idempotency.Mismatch,
+		"UPDATE %s SET fence = '\\x01', record = ''":                               idempotency.Done,
+		"UPDATE %s SET fence = '\\x01', lease_until = now() + interval '1 min'":    idempotency.InProgress,
+		"UPDATE %s SET fence = '\\x01', fingerprint = '\\x01', expires_at = now()": idempotency.Claimed,
+		"DELETE FROM %s": idempotency.Claimed,
+	} {
+		c := newClaim()
+		claim(t, s, c, idempotency.Claimed)
+		expire(t, s, c)
+		lock := lockRow(t, db, cfg, c)
+		run(t, lock, fmt.Sprintf(change, cfg.Table)+" WHERE id = $1", c.ID[:])
+		var a idempotency.Answer
+		done := make(chan error)
+		go func() {
+			var err error
+			a, err = s.Claim(t.Context(), rival(c))
+			done <- err
+		}()
+		waiting(t, db, cfg.Table, "INSERT")
+		if err := errors.Join(lock.Commit(), <-done); err != nil || a.State != want {
+			t.Errorf("Claim during %s = %v, %v, want %v", change, a.State, err, want)
+		}
+	}
 }
 
 // A lock would be written to the row, and so to the disk.

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/backstay-go/backstay/internal/leak"
@@ -265,4 +266,32 @@ func recovered(f func()) (value any) {
 	defer func() { value = recover() }()
 	f()
 	return
+}
+
+// A down is a Store that nothing can be asked of, and says why with what nobody
+// is to read.
+type down struct{ Store }
+
+func (down) Claim(context.Context, Claim) (Answer, error) {
+	return Answer{}, errors.New("dial redis://user:password@10.0.0.1")
+}
+
+// I-20
+func TestWithoutAStoreTheCallerIsAskedToComeBack(t *testing.T) {
+	ran := 0
+	work := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		ran++
+		w.Header().Set("Set-Cookie", "a=b")
+		w.WriteHeader(201)
+		io.WriteString(w, "done")
+	})
+	closed := post(NewGuard(GuardConfig{Store: down{}}).Handler(work, HandlerConfig{Tenant: OneTenant}), "k", "100")
+	wantProblem(t, closed.Result(), 503, ErrUnavailable)
+	if ran != 0 || closed.Header().Get("Retry-After") == "" || strings.Contains(closed.Body.String(), "redis") {
+		t.Errorf("without a store, the handler ran %d times, and the answer is %v %s, want Retry-After and nothing of the store", ran, closed.Header(), closed.Body)
+	}
+	open := post(NewGuard(GuardConfig{Store: down{}, FailOpen: true}).Handler(work, HandlerConfig{Tenant: OneTenant}), "k", "100")
+	if ran != 1 || open.Code != 201 || open.Body.String() != "done" || open.Header().Get("Set-Cookie") != "a=b" {
+		t.Errorf("without a store and FailOpen = %d %v %q, ran %d, want the handler's answer", open.Code, open.Header(), open.Body, ran)
+	}
 }

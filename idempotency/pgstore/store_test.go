@@ -20,6 +20,7 @@ import (
 	"github.com/backstay-go/backstay/idempotency"
 	"github.com/backstay-go/backstay/idempotency/pgstore"
 	"github.com/backstay-go/backstay/idempotency/storetest"
+	"github.com/backstay-go/backstay/internal/leak"
 	"github.com/backstay-go/backstay/internal/services"
 )
 
@@ -210,6 +211,27 @@ func TestExpiredRecordIsNobodys(t *testing.T) {
 		if !errors.Is(err, idempotency.ErrLeaseLost) {
 			t.Errorf("%s of an expired record = %v, want ErrLeaseLost", name, err)
 		}
+	}
+}
+
+// What was kept before a record expired is not the next owner's.
+func TestExpiredRecordIsForgotten(t *testing.T) {
+	s, _ := newStore(t, open(t, services.Postgres(t)))
+	c := newClaim()
+	claim(t, s, c, idempotency.Claimed)
+	gone := c
+	gone.TTL = 0
+	if err := s.Complete(t.Context(), gone, []byte("old")); err != nil {
+		t.Fatal(err)
+	}
+	c = rival(c)
+	claim(t, s, c, idempotency.Claimed)
+	claim(t, s, rival(c), idempotency.InProgress)
+	if err := s.Complete(t.Context(), c, []byte("new")); err != nil {
+		t.Errorf("Complete = %v, want nil", err)
+	}
+	if a := claim(t, s, rival(c), idempotency.Done); string(a.Record) != "new" {
+		t.Errorf("Record = %q, want %q", a.Record, "new")
 	}
 }
 
@@ -442,6 +464,30 @@ func TestEveryMethodEndsWithItsContext(t *testing.T) {
 			t.Errorf("%s without a connection = %v, want context.DeadlineExceeded", name, err)
 		}
 		cancel()
+	}
+}
+
+// A driver may tell no more than that the statement was canceled.
+func TestCanceledStatementHasTheErrorOfItsContext(t *testing.T) {
+	leak.Check(t)
+	db, err := sql.Open("postgres", services.Postgres(t).URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	_, cfg := newStore(t, db)
+	cfg.LockTimeout = -1
+	s := pgstore.New(db, cfg)
+	c := newClaim()
+	claim(t, s, c, idempotency.Claimed)
+	lockRow(t, db, cfg, c)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- s.Renew(ctx, c) }()
+	waiting(t, db, cfg.Table, "UPDATE")
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Renew, canceled = %v, want context.Canceled", err)
 	}
 }
 

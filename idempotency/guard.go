@@ -32,7 +32,8 @@ type GuardConfig struct {
 	Timeout time.Duration
 
 	// StoreTimeout is how long a claim, and afterwards the keeping of a result,
-	// may take with what it takes to repeat them. 0 means 5 seconds.
+	// may take with what it takes to repeat them, if the store heeds its context.
+	// 0 means 5 seconds.
 	StoreTimeout time.Duration
 
 	// OnLeaseExpiry is what becomes of work that somebody began and was not
@@ -45,8 +46,8 @@ type GuardConfig struct {
 	FailOpen bool
 
 	// OnEvent is told what became of each request, for logs and counts. It is
-	// called in the request's goroutine, or in that of a timer, and must be safe
-	// for concurrent use. nil means nobody.
+	// called in the request's goroutine, or in that of a timer, where a panic
+	// ends the process, and must be safe for concurrent use. nil means nobody.
 	OnEvent func(context.Context, Event)
 }
 
@@ -187,7 +188,8 @@ const (
 // was done: OnEvent is told.
 //
 // If work panics, the panic goes on, and what was done counts as unknown: see
-// OnLeaseExpiry.
+// OnLeaseExpiry. So does the panic of a Store or of OnEvent, after which the key
+// waits for its lease to run out.
 func (g *Guard) Do(ctx context.Context, req Request, work func(context.Context) Result) (record []byte, replayed bool, err error) {
 	c := g.claimFor(req)
 	a, began, err := g.claim(ctx, &c)
@@ -372,9 +374,9 @@ const (
 	// Panicked: the work was begun, and panicked.
 	Panicked EventKind = "panicked"
 
-	// Unrecorded: the work was done, and that could not be kept. Those who ask
-	// again get ErrOutcomeUnknown when the lease has run out, or with Reexecute
-	// have it done again.
+	// Unrecorded: what the work came to could not be kept, or its key not be
+	// freed. Those who ask again get ErrOutcomeUnknown when the lease has run
+	// out, or with Reexecute have it done again.
 	Unrecorded EventKind = "unrecorded"
 	// LeaseLost: the context of the work was ended, because another may have
 	// taken over.

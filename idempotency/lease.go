@@ -49,8 +49,9 @@ func (l *lease) renew() {
 	expiry := time.AfterFunc(time.Until(l.ends), func() { l.cancel(ErrLeaseLost) })
 	began := time.Now()
 	err := l.attempt(began)
+	expiry.Stop()
 	switch {
-	case !expiry.Stop() || errors.Is(err, ErrLeaseLost) || !time.Now().Before(l.ends):
+	case errors.Is(err, ErrLeaseLost) || !time.Now().Before(l.ends):
 		l.over = true
 		l.cancel(ErrLeaseLost)
 		l.g.tell(l.detached, LeaseLost, err)

@@ -115,6 +115,7 @@ func TestTheContextOfTheWorkEndsWithTheLease(t *testing.T) {
 		"it hangs, deaf":      {fault{hangs: 500 * s, deaf: true}, 40 * s},
 		"slower than a lease": {fault{hangs: 31 * s, deaf: true}, 40 * s},
 		"answers lost":        {fault{err: errDown, done: true}, 40 * s},
+		"down, answer late":   {fault{err: errDown}, 40 * s}, // the lease began before the answer
 		"lease lost":          {fault{err: ErrLeaseLost}, 20 * s},
 		"lease lost, wrapped": {fault{err: fmt.Errorf("store: %w", ErrLeaseLost)}, 20 * s},
 		"lease lost, slow":    {fault{err: ErrLeaseLost, hangs: 3 * s}, 23 * s},
@@ -122,7 +123,13 @@ func TestTheContextOfTheWorkEndsWithTheLease(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := NewMemory(MemoryConfig{})
-				p := newProcess(t, leased(m), between("Renew", 15*s, forever, row.f))
+				broken := between("Renew", 15*s, forever, row.f)
+				p := newProcess(t, leased(m), func(op string, n int) fault {
+					if op == "Renew" && n == 1 && name == "down, answer late" {
+						return fault{late: 9 * s}
+					}
+					return broken(op, n)
+				})
 				_, _, _ = p.do(t.Context(), func(ctx context.Context) Result {
 					took := lasts(func() { <-ctx.Done() })
 					if took != row.ends || !errors.Is(context.Cause(ctx), ErrLeaseLost) {

@@ -547,7 +547,6 @@ func state(err error) string {
 	return ""
 }
 
-// I-12, I-13
 func TestClaimsOutliveTheServer(t *testing.T) {
 	server := services.OwnPostgres(t)
 	db := open(t, server)
@@ -580,7 +579,7 @@ func TestClaimsOutliveTheServer(t *testing.T) {
 	}
 }
 
-// I-12
+// I-11: each operation may be repeated.
 func TestLostAnswerIsAskedForAgain(t *testing.T) {
 	server := services.Postgres(t)
 	proxy := services.NewProxy(t, server.Addr())

@@ -51,8 +51,8 @@ type Fate struct {
 }
 
 // Killed kills a server, by SIGKILL, at the step of each Fate, starts another,
-// and compares what becomes of the transfer that was under way. The client is
-// told by the retries of its policy.
+// and compares what becomes of the transfer that was under way. The client
+// learns it by the retries of its policy alone.
 func Killed(t *testing.T, s Site, fates []Fate) {
 	s.test = t.Name()
 	if inProcess() {
@@ -93,8 +93,8 @@ func Killed(t *testing.T, s Site, fates []Fate) {
 }
 
 // KilledOften has servers killed at one step after another while clients make
-// transfers, which are all told the truth: see Run. Where unknown is false they
-// are all told that their transfer was made.
+// transfers. What they are told in the end must be the truth; unless unknown is
+// true it must be that the transfer was made.
 func KilledOften(t *testing.T, s Site, unknown bool, steps ...Step) {
 	s.test = t.Name()
 	if inProcess() {

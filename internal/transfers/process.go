@@ -30,7 +30,7 @@ type process struct {
 const (
 	envName  = "BACKSTAY_TEST_BANK"       // of the store and ledger
 	envStep  = "BACKSTAY_TEST_BANK_STEP"  // at which it kills itself
-	envCount = "BACKSTAY_TEST_BANK_COUNT" // the how manieth time
+	envCount = "BACKSTAY_TEST_BANK_COUNT" // 3: the third time it comes there
 )
 
 // patience is how long anything may take.

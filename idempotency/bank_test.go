@@ -33,6 +33,7 @@ type bankTx struct {
 	ctx   context.Context
 	moved int // by the work
 	over  bool
+	ended bool // by the work
 }
 
 func (b *bank) Begin(ctx context.Context, c Claim) (context.Context, Tx) {
@@ -47,6 +48,9 @@ func (b *bank) Begin(ctx context.Context, c Claim) (context.Context, Tx) {
 func move(ctx context.Context) { ctx.Value(bankTxKey{}).(*bankTx).moved++ }
 
 func (tx *bankTx) Complete(ctx context.Context, record []byte) error {
+	if tx.ended {
+		return ErrTransactionEnded
+	}
 	if tx.over {
 		return errors.New("the transaction is over")
 	}

@@ -152,8 +152,7 @@ type Request struct {
 
 // A Result is what a piece of work came to.
 type Result struct {
-	// Record is what those get who ask again. nil keeps none: they get
-	// ErrNotKept.
+	// Record is what those get who ask again. It may be empty.
 	Record []byte
 
 	Verdict Verdict
@@ -200,8 +199,11 @@ func (g *Guard) Do(ctx context.Context, req Request, work func(context.Context) 
 	case Claimed:
 		return g.own(ctx, c, began, work)
 	case Done:
-		if a.Record == nil {
+		switch {
+		case a.Record == nil:
 			return nil, false, g.refuse(ctx, ErrNotKept, "the work was done, and its answer was not kept", 0)
+		case string(a.Record) == outcomeUnknown:
+			return nil, false, g.refuse(ctx, ErrOutcomeUnknown, lookFirst, 0)
 		}
 		g.tell(ctx, Replayed, nil)
 		return a.Record, true, nil
@@ -210,9 +212,16 @@ func (g *Guard) Do(ctx context.Context, req Request, work func(context.Context) 
 	case Mismatch:
 		return nil, false, g.refuse(ctx, ErrMismatch, "use a new key for a new request", 0)
 	default: // Abandoned
-		return nil, false, g.refuse(ctx, ErrOutcomeUnknown, "find out whether it was done before it is sent with a new key", 0)
+		return nil, false, g.refuse(ctx, ErrOutcomeUnknown, lookFirst, 0)
 	}
 }
+
+// lookFirst is what a caller is told who cannot be told more.
+const lookFirst = "find out whether it was done before it is sent with a new key"
+
+// outcomeUnknown is the record of work that must not be done again although
+// nobody knows what it came to. No work has such a record.
+const outcomeUnknown = "\x00backstay: outcome unknown"
 
 // retryAfter is what a caller is asked to wait for work in progress: the least
 // that the header can say.

@@ -158,10 +158,10 @@ func TestAVerdictDecidesWhatBecomesOfTheKey(t *testing.T) {
 	}
 }
 
-func TestARecordThatIsNilIsNotKept(t *testing.T) {
+func TestAnEmptyRecordIsKeptAndOneTheStoreHasDroppedIsNot(t *testing.T) {
 	p := newProcess(t, GuardConfig{}, nil)
-	_, _, _ = p.do(t.Context(), func(context.Context) Result { return Result{Record: []byte{}} })
-	p.want("", true, nil) // empty is not nil
+	_, _, _ = p.do(t.Context(), func(context.Context) Result { return Result{} })
+	p.want("", true, nil)
 	q := newProcess(t, GuardConfig{}, on("Claim", fault{}, fault{answer: &Answer{State: Done}}))
 	_, _, _ = q.do(t.Context(), func(context.Context) Result { return Result{} })
 	q.want("", false, ErrNotKept)

@@ -252,6 +252,10 @@ func (h *handler) result(rec *recorder) Result {
 }
 
 func (h *handler) replay(w http.ResponseWriter, r *http.Request, record []byte) {
+	if len(record) == 0 {
+		newError(ErrNotKept, "the work was done, and its answer was too long to keep, a stream, or cut short", 0).ServeHTTP(w, r)
+		return
+	}
 	re, err := decodeReply(record)
 	if err != nil {
 		h.g.tell(r.Context(), StoreFailed, err)

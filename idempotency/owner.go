@@ -100,7 +100,13 @@ func (o *owner) commit(end time.Time, record []byte) error {
 	}
 	o.g.tell(o.detached, StoreFailed, err)
 	o.rollback()
-	if !errors.Is(err, ErrLeaseLost) {
+	switch {
+	case errors.Is(err, ErrTransactionEnded):
+		// To do it again would be twice if the work has committed, and to keep its
+		// answer would be never if it has rolled back.
+		_ = o.try(end, func(ctx context.Context) error { return o.g.store.Complete(ctx, o.c, []byte(outcomeUnknown)) })
+		return o.g.refuse(o.detached, ErrOutcomeUnknown, lookFirst, 0)
+	case !errors.Is(err, ErrLeaseLost):
 		switch o.look(end) {
 		case Done:
 			return nil

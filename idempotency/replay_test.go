@@ -92,7 +92,7 @@ func TestAReplayHasNoOtherHeadersThanThoseOfTheList(t *testing.T) {
 // What cannot be read was done all the same.
 func TestARecordThatCannotBeReadIsNotReplayed(t *testing.T) {
 	for _, record := range []string{
-		"", "\n", "{}\n", "body", `{"status":200}`, `{"status":199}` + "\n", `{"status":1000}` + "\n", `{"status":-1}` + "\n",
+		"\n", "{}\n", "body", `{"status":200}`, `{"status":199}` + "\n", `{"status":1000}` + "\n", `{"status":-1}` + "\n",
 		`{"status":"SecretBody"}` + "\n", `{"status":200,"header":{"Location":"SecretBody"}}` + "\n", `{"status":200}x` + "\nSecretBody",
 		`{"status":2e99}` + "\nSecretBody", "\x00\n",
 	} {

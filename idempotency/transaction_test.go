@@ -179,3 +179,23 @@ func TestAfterTheTimeoutTheTransactionIsUndone(t *testing.T) {
 		}
 	})
 }
+
+// I-14: whether it has committed or rolled back, to do it again or to say that
+// it was done may be wrong.
+func TestWorkThatEndsItsTransactionHasAnUnknownOutcome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBank()
+		p := newProcess(t, GuardConfig{Store: b}, nil)
+		for range 3 {
+			_, _, err := p.do(t.Context(), func(ctx context.Context) Result {
+				ctx.Value(bankTxKey{}).(*bankTx).ended = true
+				return Result{Record: []byte("paid")}
+			})
+			if !errors.Is(err, ErrOutcomeUnknown) {
+				t.Errorf("Do = %v, want %v", err, ErrOutcomeUnknown)
+			}
+			<-time.After(time.Minute) // longer than the lease
+		}
+		wantWorks(t, 1, p)
+	})
+}

@@ -38,11 +38,10 @@ var ErrNoTransaction = errors.New("pgstore: the context is not that of a request
 //
 // The caller neither commits it nor rolls it back. That is the Guard's part, once
 // the work has answered: an answer that says it is done is committed with the
-// record, and any other rolls back what was changed. A caller that commits it
-// opens the gap that the transaction is there to close. One that has it rolled
-// back, as by a deferred tx.Rollback, and answers that all went well, is
-// believed: the answer is recorded, without the effect. The Guard tells OnEvent
-// of both.
+// record, and any other rolls back what was changed. Where the caller has ended
+// it, as by a deferred tx.Rollback, and answers that all went well, nobody can
+// tell whether it did: the Guard answers idempotency.ErrOutcomeUnknown, and
+// tells OnEvent why.
 //
 // It returns ErrNoTransaction if ctx has none, an error that wraps
 // sql.ErrTxDone if the work is over, and the database's error if it cannot
@@ -140,22 +139,14 @@ func (w *work) Complete(ctx context.Context, record []byte) error {
 	}
 	defer context.AfterFunc(ctx, w.cancel)()
 	err := w.commit(ctx, record)
-	if errors.Is(err, sql.ErrTxDone) {
-		// The work has ended it, or else ctx, with which this ends too. If the work
-		// has committed, the record must not be lost, or it is done again.
-		if err = w.store.Complete(ctx, w.claim, record); err == nil {
-			err = errEnded
-		}
-		return err
-	}
-	if errors.Is(err, idempotency.ErrLeaseLost) {
+	switch {
+	case errors.Is(err, sql.ErrTxDone) && ctx.Err() == nil:
+		return idempotency.ErrTransactionEnded
+	case errors.Is(err, idempotency.ErrLeaseLost):
 		return err
 	}
 	return w.store.explain(ctx, "complete", err)
 }
-
-// errEnded is there to be seen. The Guard finds that the record is kept.
-var errEnded = errors.New("pgstore: the work has committed or rolled back its transaction itself, and the record is kept without it; leave both to the Guard")
 
 // commit adds the record to the transaction and commits it. The record's row is
 // locked from the first of these to the second, so that nobody can take over in

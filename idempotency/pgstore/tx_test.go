@@ -214,41 +214,47 @@ func TestFailedStatementIsNotPassedOver(t *testing.T) {
 	j.want(1, idempotency.Done)
 }
 
-// If it has committed, it must not be done again.
-func TestWorkThatEndsItsTransactionKeepsTheRecord(t *testing.T) {
+func TestCompleteTellsThatTheWorkHasEndedItsTransaction(t *testing.T) {
 	j := newJob(t, open(t, services.Postgres(t)))
 	for effects, end := range []func(*sql.Tx) error{(*sql.Tx).Rollback, (*sql.Tx).Commit} {
 		if err := end(j.sql); err != nil {
 			t.Fatal(err)
 		}
-		if err := j.complete(); err == nil || !strings.Contains(err.Error(), "leave both to the Guard") {
-			t.Errorf("Complete after the work's own end = %v, want to be told", err)
+		if err := j.complete(); !errors.Is(err, idempotency.ErrTransactionEnded) {
+			t.Errorf("Complete after the work's own end = %v, want ErrTransactionEnded", err)
 		}
-		j.want(effects, idempotency.Done)
+		j.want(effects, idempotency.InProgress)
 		j.begin(newClaim())
 	}
 }
 
-// The Guard brings such work to its end, and tells of it.
-func TestGuardTellsOfWorkThatEndsItsTransaction(t *testing.T) {
-	s, effects := newTransactional(t, open(t, services.Postgres(t)))
-	var told []string
-	guard := idempotency.NewGuard(idempotency.GuardConfig{Store: s, OnEvent: func(_ context.Context, e idempotency.Event) {
-		told = append(told, string(e.Kind))
-	}})
-	for _, want := range []bool{false, true} {
-		record, replayed, err := guard.Do(t.Context(), idempotency.Request{Tenant: "t", Key: "k"}, func(ctx context.Context) idempotency.Result {
-			if err := effect(t, ctx, effects).Commit(); err != nil {
-				t.Error(err)
+// I-14: work that has committed itself is not done again, and that of a deferred
+// Rollback is not taken to be done.
+func TestNobodyIsToldThatWorkWasDoneThatEndsItsTransaction(t *testing.T) {
+	for want, end := range []func(*sql.Tx) error{(*sql.Tx).Rollback, (*sql.Tx).Commit} {
+		db := open(t, services.Postgres(t))
+		s, effects := newTransactional(t, db)
+		var told []string
+		guard := idempotency.NewGuard(idempotency.GuardConfig{Store: s, OnEvent: func(_ context.Context, e idempotency.Event) {
+			told = append(told, string(e.Kind))
+		}})
+		for range 2 {
+			_, _, err := guard.Do(t.Context(), idempotency.Request{Tenant: "t", Key: "k"}, func(ctx context.Context) idempotency.Result {
+				if err := end(effect(t, ctx, effects)); err != nil {
+					t.Error(err)
+				}
+				return idempotency.Result{Record: []byte("paid")}
+			})
+			if !errors.Is(err, idempotency.ErrOutcomeUnknown) {
+				t.Errorf("Do = %v, want ErrOutcomeUnknown", err)
 			}
-			return idempotency.Result{Record: []byte("paid")}
-		})
-		if string(record) != "paid" || replayed != want || err != nil {
-			t.Errorf("Do = %q, %v, %v, want paid, %v, nil", record, replayed, err, want)
 		}
-	}
-	if got := strings.Join(told, " "); got != "store_failed executed replayed" {
-		t.Errorf("OnEvent was told %q, want of the misuse, once", got)
+		if got := strings.Join(told, " "); got != "store_failed refused refused" {
+			t.Errorf("OnEvent was told %q, want of the misuse, once", got)
+		}
+		if n := number(t, db, "SELECT count(*) FROM "+effects); n != want {
+			t.Errorf("%d effects, want %d", n, want)
+		}
 	}
 }
 

@@ -63,7 +63,9 @@ var answers = []struct {
 	}, false},
 	{"an error", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusUnprocessableEntity) }, false},
 	{"a failure", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 500) }, false},
-	{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/transfers/1?a=<b>", http.StatusSeeOther) }, false},
+	{"a redirect", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/transfers/1?a=<b>", http.StatusSeeOther)
+	}, false},
 	{"a file", func(w http.ResponseWriter, r *http.Request) {
 		http.ServeContent(w, r, "a.csv", time.Unix(1, 0), strings.NewReader("a,b"))
 	}, false},

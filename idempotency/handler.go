@@ -146,8 +146,11 @@ func (g *Guard) Handler(next http.Handler, cfg HandlerConfig) http.Handler {
 	if err := cfg.Validate(); err != nil {
 		panic(err.Error())
 	}
-	if next == nil {
+	switch {
+	case next == nil:
 		panic("idempotency: the handler is nil; give the one that does the work")
+	case fmt.Sprintf("%T", next) == "*http.timeoutHandler":
+		panic("idempotency: http.TimeoutHandler answers 503 while its handler goes on, which would free the key in the middle of the work; put it above this one, and see GuardConfig.Timeout")
 	}
 	cfg = cfg.defaults()
 	if cfg.Release == nil {

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 )
 
 // post sends a request with the key, unless it is "", and the body.
@@ -48,4 +49,13 @@ func TestTheWorkOfAKeyIsDoneOnceAndItsAnswerRepeated(t *testing.T) {
 	if w := post(h, "", "100"); w.Code != 400 {
 		t.Errorf("no key = %d %q, want 400", w.Code, w.Body)
 	}
+}
+
+func TestATimeoutHandlerBelowIsRefused(t *testing.T) {
+	defer func() {
+		if said, _ := recover().(string); !strings.Contains(said, "put it above") {
+			t.Errorf("Handler(http.TimeoutHandler) panicked with %q, want where to put it", said)
+		}
+	}()
+	NewGuard(GuardConfig{}).Handler(http.TimeoutHandler(http.NotFoundHandler(), time.Second, ""), HandlerConfig{Tenant: OneTenant})
 }

@@ -121,7 +121,7 @@ func TestCanceledInPauseReleasesEverything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l ledger
 		ctx, cancel := context.WithCancel(t.Context())
-		go cancel()
+		time.AfterFunc(ms, cancel) // in the pause, which is a second
 		_, err := l.bind(alwaysSick, retry.New(every(s)))(ctx)
 		is(t, err, context.Canceled)
 		l.want(t, []int{1}, "1: sick")

@@ -371,7 +371,7 @@ func TestOtherMethodsArePassedOn(t *testing.T) {
 		ran     int
 	}{
 		{nil, "GET", 2}, {nil, "PUT", 2}, {nil, "DELETE", 2}, {nil, "POST", 1}, {nil, "PATCH", 1},
-		{[]string{"PUT"}, "PUT", 1}, {[]string{"PUT"}, "POST", 2}, {[]string{}, "POST", 2},
+		{[]string{"PUT"}, "PUT", 1}, {[]string{"PUT"}, "POST", 2},
 	} {
 		ran := 0
 		h := NewGuard(GuardConfig{}).Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { ran++ }),
@@ -429,7 +429,9 @@ func TestHandlerConfigThatCannotWorkIsRefused(t *testing.T) {
 		{"bad format", HandlerConfig{Tenant: OneTenant, Format: Format{Header: "a b"}}, "cannot be a header"},
 		{"negative body", HandlerConfig{Tenant: OneTenant, MaxBody: -1}, "MaxBody is -1"},
 		{"negative answer", HandlerConfig{Tenant: OneTenant, MaxAnswer: -1}, "MaxAnswer is -1"},
+		{"no methods", HandlerConfig{Tenant: OneTenant, Methods: []string{}}, "no Methods"},
 		{"no method", HandlerConfig{Tenant: OneTenant, Methods: []string{""}}, "cannot be a method"},
+		{"lower case", HandlerConfig{Tenant: OneTenant, Methods: []string{"post"}}, "case counts"},
 		{"bad method", HandlerConfig{Tenant: OneTenant, Methods: []string{"PO ST"}}, "cannot be a method"},
 		{"no header", HandlerConfig{Tenant: OneTenant, Headers: []string{""}}, "cannot be a header"},
 		{"bad header", HandlerConfig{Tenant: OneTenant, Headers: []string{"a:b"}}, "cannot be a header"},

@@ -68,7 +68,8 @@
 // # What the server says
 //
 // ResponseError reads the answers that are about keys, those of a Guard and
-// those of the IETF draft. A request that is still in progress is worth another
-// attempt with the same key; a key that is missing, or was used with another
-// request, is not.
+// those of the IETF draft. Without it, a 409 that is returned after the last
+// attempt looks like any other. A request that is still in progress is worth
+// another attempt with the same key; a key that is missing, or was used with
+// another request, is not.
 package idempotency

@@ -27,8 +27,8 @@ type GuardConfig struct {
 	// again by then. 0 means 24 hours.
 	TTL time.Duration
 
-	// Timeout is how long the work may take before its context ends. 0 means one
-	// minute.
+	// Timeout is how long the work may take before its context ends. Work that
+	// does not heed that keeps its key to its end. 0 means one minute.
 	Timeout time.Duration
 
 	// StoreTimeout is how long a claim, and afterwards the keeping of a result,
@@ -56,7 +56,8 @@ type OnLeaseExpiry uint8
 
 const (
 	// Fail answers ErrOutcomeUnknown until the TTL has passed. The work is never
-	// done twice.
+	// done twice, as long as all that share the store and the Name say so: end
+	// the old processes before new ones begin that say Reexecute.
 	Fail OnLeaseExpiry = iota + 1
 	// Reexecute does the work again. It is for work that is harmless to do twice,
 	// or that leaves nothing behind unless it is complete.
@@ -76,6 +77,8 @@ func (c GuardConfig) Validate() error {
 	switch d := c.defaults(); {
 	case d.Lease < minLease:
 		return fmt.Errorf("idempotency: Lease is %v, too short to be renewed over a network; give at least %v", d.Lease, minLease)
+	case d.StoreTimeout < minLease:
+		return fmt.Errorf("idempotency: StoreTimeout is %v, too short for a round trip; give at least %v", d.StoreTimeout, minLease)
 	case d.TTL < d.Lease:
 		return fmt.Errorf("idempotency: a TTL of %v would forget a key whose work is still being done; give at least the Lease of %v", d.TTL, d.Lease)
 	case d.OnLeaseExpiry > Reexecute:
@@ -142,7 +145,7 @@ type Request struct {
 	// Tenant is whose key it is. What one tenant does is hidden from the others.
 	Tenant string
 
-	// Key is the key, without quotes.
+	// Key is the key, without quotes. Without one Do returns ErrMissing.
 	Key string
 
 	// Fingerprint tells the request from others with the same key. See
@@ -181,7 +184,7 @@ const (
 // the cause ErrLeaseLost when the store could not be reached for so long that
 // another may have taken over. With a Transactor it holds the transaction.
 //
-// Do returns an *Error that unwraps to ErrInProgress, ErrMismatch,
+// Do returns an *Error that unwraps to ErrMissing, ErrInProgress, ErrMismatch,
 // ErrOutcomeUnknown, ErrNotKept or ErrUnavailable if the work was not done, or
 // not by this call. A record that could not be kept is no error where the work
 // was done: OnEvent is told.
@@ -190,6 +193,9 @@ const (
 // OnLeaseExpiry. So does the panic of a Store or of OnEvent, after which the key
 // waits for its lease to run out.
 func (g *Guard) Do(ctx context.Context, req Request, work func(context.Context) Result) (record []byte, replayed bool, err error) {
+	if req.Key == "" {
+		return nil, false, g.refuse(ctx, ErrMissing, "the key is empty", 0)
+	}
 	c := g.claimFor(req)
 	a, began, err := g.claim(ctx, &c)
 	if err != nil {
@@ -200,7 +206,7 @@ func (g *Guard) Do(ctx context.Context, req Request, work func(context.Context) 
 		return g.own(ctx, c, began, work)
 	case Done:
 		switch {
-		case a.Record == nil:
+		case a.Record == nil || string(a.Record) == notKept:
 			return nil, false, g.refuse(ctx, ErrNotKept, "the work was done, and its answer was not kept", 0)
 		case string(a.Record) == outcomeUnknown:
 			return nil, false, g.refuse(ctx, ErrOutcomeUnknown, lookFirst, 0)
@@ -210,7 +216,7 @@ func (g *Guard) Do(ctx context.Context, req Request, work func(context.Context) 
 	case InProgress:
 		return nil, false, g.refuse(ctx, ErrInProgress, "try again with the same key", wait(a.LeaseLeft))
 	case Mismatch:
-		return nil, false, g.refuse(ctx, ErrMismatch, "use a new key for a new request", 0)
+		return nil, false, g.refuse(ctx, ErrMismatch, "method, path, query, content type or body differ from those of the first request with this key; use a new key for a new request", 0)
 	default: // Abandoned
 		return nil, false, g.refuse(ctx, ErrOutcomeUnknown, lookFirst, 0)
 	}
@@ -219,9 +225,14 @@ func (g *Guard) Do(ctx context.Context, req Request, work func(context.Context) 
 // lookFirst is what a caller is told who cannot be told more.
 const lookFirst = "find out whether it was done before it is sent with a new key"
 
-// outcomeUnknown is the record of work that must not be done again although
-// nobody knows what it came to. No work has such a record.
-const outcomeUnknown = "\x00backstay: outcome unknown"
+// Records that no work has of itself.
+const (
+	// outcomeUnknown is that of work which must not be done again although
+	// nobody knows what it came to.
+	outcomeUnknown = "\x00backstay: outcome unknown"
+	// notKept is that of work whose answer was too long, a stream, or cut short.
+	notKept = "\x00backstay: answer not kept"
+)
 
 // retryAfter is what a caller is asked to wait for work in progress: the least
 // that the header can say.
@@ -363,6 +374,8 @@ type Event struct {
 	Kind EventKind
 
 	// Err is why, of the kinds Refused, Unrecorded, LeaseLost and StoreFailed.
+	// That of a refusal is an *Error, whose Detail says more than its text, or
+	// what reading the body has met.
 	Err error
 }
 
@@ -371,7 +384,8 @@ type Event struct {
 type EventKind string
 
 const (
-	// Executed: the work was done now.
+	// Executed: the work was begun now and has come to its end, whatever its
+	// verdict.
 	Executed EventKind = "executed"
 	// Replayed: the record of an earlier time was given.
 	Replayed EventKind = "replayed"

@@ -8,9 +8,10 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 )
 
-// HandlerConfig describes a Handler. All but Tenant has a default.
+// HandlerConfig describes a Handler. All but Tenant have a default.
 type HandlerConfig struct {
 	// Tenant returns whose request it is: an account, as it was authenticated by
 	// a handler above this one. A key is known to its tenant alone, so no tenant
@@ -62,12 +63,13 @@ type HandlerConfig struct {
 // OneTenant is the Tenant of all requests.
 func OneTenant(*http.Request) string { return "all" }
 
-// Released reports whether the status is one of 401, 403, 408, 409, 425, 429,
-// 502, 503 and 504: answers of a handler that has not begun the work, or is
-// sure that it had no effect.
+// Released reports whether the status is one of 307, 308, 401, 403, 408, 409,
+// 421, 425, 429, 502, 503 and 504: answers of a handler that has not begun the
+// work, or is sure that it had no effect, and those that send the same request
+// somewhere else.
 func Released(status int) bool {
 	switch status {
-	case 401, 403, 408, 409, 425, 429, 502, 503, 504:
+	case 307, 308, 401, 403, 408, 409, 421, 425, 429, 502, 503, 504:
 		return true
 	}
 	return false
@@ -86,9 +88,12 @@ func (c HandlerConfig) Validate() error {
 	case c.MaxAnswer < 0:
 		return fmt.Errorf("idempotency: MaxAnswer is %d; give a number of bytes, or 0 for 1 MiB", c.MaxAnswer)
 	}
+	if c.Methods != nil && len(c.Methods) == 0 {
+		return errors.New("idempotency: no Methods would leave all requests without protection; name some, or leave it out for POST and PATCH")
+	}
 	for _, m := range c.Methods {
-		if m == "" || !isToken(m) {
-			return fmt.Errorf("idempotency: %q cannot be a method; give names such as POST", m)
+		if m == "" || !isToken(m) || m != strings.ToUpper(m) {
+			return fmt.Errorf("idempotency: %q cannot be a method; give names such as POST, whose case counts", m)
 		}
 	}
 	for _, h := range c.Headers {
@@ -139,7 +144,8 @@ func (c HandlerConfig) defaults() HandlerConfig {
 // that are flushed and are streams by their Content-Type (text/event-stream,
 // application/x-ndjson, application/json-seq, multipart/x-mixed-replace) go out
 // as they are written and are not kept; who asks again gets 409 and is told that
-// it was done. Trailers are sent, and not repeated.
+// it was done. One whose transaction then does not commit is broken off. Trailers
+// are sent, and not repeated; informational answers, such as 103, are left out.
 //
 // It panics if cfg is not valid.
 func (g *Guard) Handler(next http.Handler, cfg HandlerConfig) http.Handler {
@@ -155,7 +161,7 @@ func (g *Guard) Handler(next http.Handler, cfg HandlerConfig) http.Handler {
 	cfg = cfg.defaults()
 	if cfg.Release == nil {
 		cfg.Release = Released
-		if g.tx != nil {
+		if g.tx != nil && g.cfg.OnLeaseExpiry == Reexecute {
 			cfg.Release = func(status int) bool { return status >= 500 || Released(status) }
 		}
 	}
@@ -199,6 +205,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // the first was answered.
 func (h *handler) once(w http.ResponseWriter, r *http.Request, req Request, body []byte) {
 	rec := newRecorder(w, h.cfg.MaxAnswer)
+	rec.open = h.g.tx != nil
 	record, replayed, err := h.g.Do(r.Context(), req, func(ctx context.Context) Result {
 		h.work(ctx, rec, r, body)
 		return h.result(rec)
@@ -241,6 +248,7 @@ func (h *handler) result(rec *recorder) Result {
 		res.Verdict = Reject
 	}
 	if rec.direct || rec.short() {
+		res.Record = []byte(notKept)
 		return res
 	}
 	keep := http.Header{}
@@ -255,14 +263,10 @@ func (h *handler) result(rec *recorder) Result {
 }
 
 func (h *handler) replay(w http.ResponseWriter, r *http.Request, record []byte) {
-	if len(record) == 0 {
-		newError(ErrNotKept, "the work was done, and its answer was too long to keep, a stream, or cut short", 0).ServeHTTP(w, r)
-		return
-	}
 	re, err := decodeReply(record)
 	if err != nil {
 		h.g.tell(r.Context(), StoreFailed, err)
-		newError(ErrNotKept, "the work was done, and its answer cannot be read", 0).ServeHTTP(w, r)
+		newError(ErrNotKept, "the work was done, and its answer cannot be read", 0).answer(w, r)
 		return
 	}
 	re.replay(w, h.cfg.Headers)
@@ -282,7 +286,7 @@ func (h *handler) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		body = http.NoBody
 	}
 	all, err := io.ReadAll(http.MaxBytesReader(w, body, h.cfg.MaxBody))
-	if err == nil && len(all) == 0 && (r.ContentLength > 0 || len(r.PostForm) > 0 || r.MultipartForm != nil) {
+	if err == nil && (r.ContentLength > int64(len(all)) || len(all) == 0 && (len(r.PostForm) > 0 || r.MultipartForm != nil)) {
 		return nil, errConsumed
 	}
 	return all, err
@@ -295,11 +299,11 @@ func (h *handler) unreadable(w http.ResponseWriter, r *http.Request, err error) 
 	}
 	e := &Error{Status: http.StatusBadRequest, Type: "about:blank", Detail: "the body could not be read to its end; send it again with the same key"}
 	if err == errConsumed {
-		e.Status, e.Detail = http.StatusInternalServerError, "the server cannot tell the request from others; its log says more"
+		e.Status, e.Detail = http.StatusInternalServerError, "the server has a fault, for which it cannot tell the request from others; nothing was done"
 	}
 	e.Title = http.StatusText(e.Status)
 	h.g.tell(r.Context(), Refused, err)
-	e.ServeHTTP(w, r)
+	e.answer(w, r)
 }
 
 func (h *handler) refuse(w http.ResponseWriter, r *http.Request, is error, detail string) {
@@ -308,9 +312,5 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, is error, detai
 
 // fail answers with the error.
 func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if e, ok := errors.AsType[*Error](err); ok {
-		e.ServeHTTP(w, r)
-		return
-	}
-	newError(ErrUnavailable, "try again with the same key", retryAfter).ServeHTTP(w, r)
+	err.(*Error).answer(w, r) // as all errors of Do are
 }

@@ -70,6 +70,9 @@ var kinds = []kind{
 	{ErrNoTenant, http.StatusForbidden, "ErrNoTenant", "The owner of this Idempotency-Key is unknown", backstay.Permanent, "idempotency_no_tenant"},
 }
 
+// otherKind is that of an Error which says nothing that is known.
+var otherKind = kind{is: errors.New("idempotency: refused by the server"), class: backstay.Permanent, errorType: "_OTHER"}
+
 // kindOf returns the kind that meets the condition, or nil.
 func kindOf(meets func(kind) bool) *kind {
 	for i := range kinds {

@@ -21,23 +21,35 @@ func (o *owner) abandon() {
 	if o.c.Takeover {
 		_ = o.release(end)
 	} else {
-		over := o.c
-		over.Lease = 0
-		_ = o.try(end, func(ctx context.Context) error { return o.g.store.Renew(ctx, over) })
+		o.giveUp(end)
 	}
 	o.g.tell(o.detached, Panicked, nil)
 }
 
+// giveUp ends the lease before its time. None is to be renewed any more.
+func (o *owner) giveUp(end time.Time) {
+	o.settled()
+	over := o.c
+	over.Lease = 0
+	_ = o.try(end, func(ctx context.Context) error { return o.g.store.Renew(ctx, over) })
+}
+
 // settle does with the key what the verdict of the work says. It returns an
 // error if the caller must not have the result.
+//
+// The lease is renewed until that is done, or another might find that it has run
+// out. A renewal that comes after it changes nothing: see Store.
 func (o *owner) settle(res Result) error {
-	o.settled()
+	defer o.settled()
 	end := time.Now().Add(o.g.cfg.StoreTimeout)
 	var err error
 	switch {
 	case res.Verdict == Release:
+		o.settled() // a renewal afterwards would find that the lease is lost
 		o.rollback()
-		err = o.release(end)
+		if err = o.release(end); errors.Is(err, ErrLeaseLost) {
+			err = nil // it is free, or another's already
+		}
 	case res.Verdict == Commit && o.tx != nil:
 		if err := o.commit(end, res.Record); err != nil {
 			return err
@@ -112,6 +124,8 @@ func (o *owner) commit(end time.Time, record []byte) error {
 			return nil
 		case none:
 			return o.g.refuse(o.detached, ErrUnavailable, "the work was undone; try again with the same key", retryAfter)
+		case Abandoned:
+			return o.g.refuse(o.detached, ErrOutcomeUnknown, lookFirst, 0)
 		}
 	}
 	return o.g.refuse(o.detached, ErrInProgress, "try again with the same key", retryAfter)
@@ -120,8 +134,9 @@ func (o *owner) commit(end time.Time, record []byte) error {
 // none is the State of a key that nobody has claimed.
 const none State = 0
 
-// look returns Done if the owner's own transaction is committed, none if it is
-// not and never will be, and otherwise InProgress.
+// look returns Done if the owner's own transaction is committed; none if it is
+// not and never will be; Abandoned if it is not, and the work may have had other
+// effects; and otherwise InProgress.
 func (o *owner) look(end time.Time) State {
 	var a Answer
 	err := o.try(end, func(ctx context.Context) (err error) {
@@ -136,11 +151,15 @@ func (o *owner) look(end time.Time) State {
 		if o.try(end, func(ctx context.Context) error { return o.g.store.Renew(ctx, o.c) }) == nil {
 			return Done
 		}
-	case a.State == Claimed:
+	case a.State == Claimed && o.c.Takeover:
 		// Without the record, a commit that is still under way comes to nothing.
+		o.settled()
 		if o.release(end) == nil {
 			return none
 		}
+	case a.State == Claimed:
+		o.giveUp(end)
+		return Abandoned
 	}
 	return InProgress
 }

@@ -50,17 +50,15 @@ func (e *Error) Details() backstay.Error {
 	return d
 }
 
-// ServeHTTP answers a request with e, as application/problem+json: a server that
-// finds fault with a key by itself speaks to its clients as Handler does. The
-// Status must be set. What w's header says of another body is removed.
-func (e *Error) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// answer answers a request with e, as application/problem+json. What w's header
+// says of another body is removed.
+func (e *Error) answer(w http.ResponseWriter, r *http.Request) {
 	body := e.problem()
 	h := w.Header()
-	for _, ofAnother := range []string{"Content-Disposition", "Content-Encoding", "Content-Language", "Content-Range", "Etag", "Expires", "Last-Modified"} {
-		h.Del(ofAnother)
+	for _, ofAnother := range []string{"Content-Disposition", "Content-Language", "Content-Length", "Content-Range", "Etag", "Expires", "Last-Modified"} {
+		h.Del(ofAnother) // but Content-Encoding: a handler above may be about to encode
 	}
 	h.Set("Content-Type", problem.MediaType)
-	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("Cache-Control", "no-store")
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.FormatInt(seconds(e.RetryAfter), 10))
@@ -94,7 +92,7 @@ func (e *Error) kind() *kind {
 	if k := kindOfStatus(e.Status); k != nil {
 		return k
 	}
-	return &kinds[0]
+	return &otherKind
 }
 
 // ResponseError returns the *Error that resp is, or nil if it is none: a

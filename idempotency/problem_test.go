@@ -8,7 +8,6 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -166,7 +165,7 @@ func TestWhatAServerWritesIsWhatAClientReads(t *testing.T) {
 // written returns what a client gets of e.
 func written(e *Error, method string) *http.Response {
 	rec := httptest.NewRecorder()
-	e.ServeHTTP(rec, httptest.NewRequest(method, "/", nil))
+	e.answer(rec, httptest.NewRequest(method, "/", nil))
 	return rec.Result()
 }
 
@@ -206,12 +205,12 @@ func TestAProblemAsItIsWritten(t *testing.T) {
 	e := newError(ErrMismatch, `of "a" & <b>`, 0)
 	for _, method := range []string{http.MethodPost, http.MethodHead} {
 		rec := httptest.NewRecorder()
-		stale := []string{"Content-Encoding", "Content-Range", "Content-Language", "Content-Disposition", "Etag", "Expires", "Last-Modified"}
+		stale := []string{"Content-Length", "Content-Range", "Content-Language", "Content-Disposition", "Etag", "Expires", "Last-Modified"}
 		for _, name := range stale {
 			rec.Header().Set(name, "of another body")
 		}
 		rec.Header().Set("X-Request-Id", "7")
-		e.ServeHTTP(rec, httptest.NewRequest(method, "/", nil))
+		e.answer(rec, httptest.NewRequest(method, "/", nil))
 		var got map[string]any
 		want := map[string]any{"type": problem.Keys + "ErrMismatch", "title": e.Title, "status": 422.0, "detail": e.Detail}
 		if method == http.MethodHead {
@@ -224,7 +223,6 @@ func TestAProblemAsItIsWritten(t *testing.T) {
 		h := rec.Result().Header
 		for name, want := range map[string]string{
 			"Content-Type": problem.MediaType, "Cache-Control": "no-store", "X-Request-Id": "7", "Retry-After": "",
-			"Content-Length": strconv.Itoa(len(e.problem())),
 		} {
 			if got := h.Get(name); got != want {
 				t.Errorf("%s has %s: %s, want %q", method, name, got, want)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -17,7 +16,7 @@ const replayedHeader = "Idempotent-Replayed"
 // what is in the body, or where it is.
 var kept = []string{
 	"Allow", "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Location",
-	"Content-Type", "Etag", "Expires", "Last-Modified", "Link", "Location", "Preference-Applied", "Vary",
+	"Content-Type", "Etag", "Expires", "Last-Modified", "Link", "Location", "Preference-Applied", "Retry-After", "Vary",
 	"X-Content-Type-Options",
 }
 
@@ -82,9 +81,6 @@ func (r reply) replay(w http.ResponseWriter, names []string) {
 		}
 	}
 	h.Set(replayedHeader, "true")
-	if hasBody(r.Status) {
-		h.Set("Content-Length", strconv.Itoa(len(r.body)))
-	}
 	w.WriteHeader(r.Status)
 	if hasBody(r.Status) {
 		_, _ = w.Write(r.body) // the caller has gone, and may come back

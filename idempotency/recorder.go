@@ -25,6 +25,7 @@ type recorder struct {
 	length  int64 // of the body, if the handler has said it; otherwise -1
 	body    []byte
 	flushed bool // the handler has asked for it
+	open    bool // an answer that goes out has no length, so that it can be broken off to its end
 	direct  bool // what is written goes out
 }
 
@@ -147,6 +148,9 @@ func (r *recorder) goDirect() {
 	h := r.w.Header()
 	clear(h)
 	maps.Copy(h, r.frozen)
+	if r.open {
+		h.Del("Content-Length")
+	}
 	r.w.WriteHeader(r.status)
 	if len(r.body) > 0 {
 		_, _ = r.w.Write(r.body)

@@ -17,7 +17,7 @@ import (
 
 // I-15
 func TestWhichStatusesAreKept(t *testing.T) {
-	released := []int{401, 403, 408, 409, 425, 429, 502, 503, 504}
+	released := []int{307, 308, 401, 403, 408, 409, 421, 425, 429, 502, 503, 504}
 	for _, c := range []struct {
 		name     string
 		store    Store

@@ -18,7 +18,8 @@ import (
 // use. The package storetest holds the tests that every Store has to pass.
 //
 // All methods may be repeated with the same Claim, since an answer can be lost
-// on the way to the store as on any other.
+// on the way to the store as on any other. A Release that is repeated may say
+// ErrLeaseLost.
 type Store interface {
 	// Claim asks for the work of c.ID. Of all that ask, one is told Claimed:
 	// where there is no record of the ID, or one that has outlived its TTL, or,
@@ -79,6 +80,7 @@ type Answer struct {
 	Record []byte
 
 	// LeaseLeft is how long the owner's lease still runs, of a State InProgress.
+	// Nobody is asked to come back later than that.
 	LeaseLeft time.Duration
 }
 
@@ -162,8 +164,8 @@ var ErrTransactionEnded = errors.New("idempotency: the work has committed or rol
 // use.
 type Tx interface {
 	// Complete keeps the record and commits what the work has changed, both or
-	// neither. It returns ErrLeaseLost if the record has another owner, and
-	// ErrTransactionEnded if the work has left nothing to commit. After any
+	// neither. It returns ErrLeaseLost if the record has another owner or is
+	// complete, and ErrTransactionEnded if the work has left nothing to commit. After any
 	// other error it may have done both: a Claim tells.
 	Complete(ctx context.Context, record []byte) error
 

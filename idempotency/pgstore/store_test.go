@@ -506,8 +506,9 @@ func TestDeadlockIsTriedAgain(t *testing.T) {
 	claim(t, s, c, idempotency.Claimed)
 	expire(t, s, c)
 	lock := lockRow(t, db, cfg, c)
+	run(t, lock, "SET LOCAL deadlock_timeout = '1min'") // the other one is to give up
 	before := number(t, db, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() { _, err := s.Claim(t.Context(), rival(c)); done <- err }()
 	waiting(t, db, cfg.Table, "INSERT")
 	run(t, lock, "LOCK TABLE "+cfg.Table+" IN SHARE MODE")

@@ -24,6 +24,7 @@ import (
 	"github.com/backstay-go/backstay/internal/services"
 )
 
+// I-11, I-12, I-13
 func TestConformance(t *testing.T) {
 	server := services.OwnPostgres(t)
 	db := open(t, server)
@@ -353,6 +354,43 @@ func TestClaimIsDecidedUnderTheLock(t *testing.T) {
 		waiting(t, db, cfg.Table, "INSERT")
 		if err := errors.Join(lock.Commit(), <-done); err != nil || a.State != want {
 			t.Errorf("Claim during %s = %v, %v, want %v", change, a.State, err, want)
+		}
+	}
+}
+
+// I-12: what runs out while a claim waits for a lock has run out once it has the
+// lock. The claim need not ask a second time.
+func TestTimeIsThatOfTheLock(t *testing.T) {
+	server := services.Postgres(t)
+	var sent trace
+	db := open(t, server)
+	_, cfg := newStore(t, db)
+	cfg.LockTimeout = -1
+	s := pgstore.New(open(t, server, sent.into), cfg)
+	for what, change := range map[string]string{
+		"lease": "lease_until = clock_timestamp() + interval '300 ms'",
+		"TTL":   "record = '', expires_at = clock_timestamp() + interval '300 ms'",
+	} {
+		c := newClaim()
+		claim(t, s, c, idempotency.Claimed)
+		expire(t, s, c)
+		lock := lockRow(t, db, cfg, c)
+		run(t, lock, "UPDATE "+cfg.Table+" SET "+change+" WHERE id = $1", c.ID[:])
+		sent.take()
+		var a idempotency.Answer
+		done := make(chan error, 1)
+		go func() {
+			var err error
+			a, err = s.Claim(t.Context(), rival(c))
+			done <- err
+		}()
+		waiting(t, db, cfg.Table, "INSERT")
+		run(t, lock, "SELECT pg_sleep(0.3)")
+		if err := errors.Join(lock.Commit(), <-done); err != nil || a.State != idempotency.Claimed {
+			t.Errorf("Claim whose wait is longer than the %s = %v, %v, want claimed", what, a.State, err)
+		}
+		if got := sent.take(); got != "WITH" {
+			t.Errorf("Claim whose wait is longer than the %s sent %q, want one statement", what, got)
 		}
 	}
 }

@@ -69,3 +69,20 @@ func TestABodyOfWhichAPartWasReadAboveIsRefused(t *testing.T) {
 		t.Errorf("answer = %d %q, want 500", w.Code, w.Body)
 	}
 }
+
+func TestAGuardTwiceOnTheWayDoesNoHarm(t *testing.T) {
+	ran := 0
+	g := NewGuard(GuardConfig{})
+	h := g.Handler(g.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		ran++
+		_, _ = io.WriteString(w, "paid")
+	}), HandlerConfig{Tenant: OneTenant}), HandlerConfig{Tenant: OneTenant})
+	for range 2 {
+		if w := post(h, "k", ""); w.Code != 200 || w.Body.String() != "paid" {
+			t.Errorf("answer = %d %q, want 200 paid", w.Code, w.Body)
+		}
+	}
+	if ran != 1 {
+		t.Errorf("the handler ran %d times, want 1", ran)
+	}
+}

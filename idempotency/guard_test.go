@@ -189,7 +189,7 @@ func TestGuardConfigThatCannotWorkSaysHowToMendIt(t *testing.T) {
 		want []string // parts of the message; none if it can work
 	}{
 		{GuardConfig{}, nil},
-		{GuardConfig{Lease: 50 * time.Millisecond, TTL: 50 * time.Millisecond}, nil},
+		{GuardConfig{Lease: 50 * time.Millisecond, TTL: 100 * time.Millisecond}, nil},
 		{GuardConfig{FailOpen: true, OnLeaseExpiry: Reexecute}, nil},
 		{GuardConfig{Store: newBank(), OnLeaseExpiry: Fail}, nil},
 		{GuardConfig{Lease: -1}, []string{"Lease is -1ns", "0 for the default"}},
@@ -197,8 +197,8 @@ func TestGuardConfigThatCannotWorkSaysHowToMendIt(t *testing.T) {
 		{GuardConfig{Timeout: -s}, []string{"Timeout is -1s", "0 for the default"}},
 		{GuardConfig{StoreTimeout: -s}, []string{"StoreTimeout is -1s", "0 for the default"}},
 		{GuardConfig{Lease: 49 * time.Millisecond}, []string{"Lease is 49ms", "at least 50ms"}},
-		{GuardConfig{TTL: 29 * s}, []string{"TTL of 29s", "at least the Lease of 30s"}},
-		{GuardConfig{Lease: 25 * time.Hour}, []string{"TTL of 24h", "at least the Lease of 25h"}},
+		{GuardConfig{TTL: 59 * s}, []string{"TTL of 59s", "at least twice the Lease of 30s"}},
+		{GuardConfig{Lease: 25 * time.Hour}, []string{"TTL of 24h", "at least twice the Lease of 25h"}},
 		{GuardConfig{OnLeaseExpiry: 3}, []string{"OnLeaseExpiry is 3", "give Fail or Reexecute"}},
 		{GuardConfig{Store: newBank(), FailOpen: true}, []string{"FailOpen with a Transactor", "leave it out"}},
 	} {

@@ -131,9 +131,6 @@ func (o *owner) commit(end time.Time, record []byte) error {
 	return o.g.refuse(o.detached, ErrInProgress, "try again with the same key", retryAfter)
 }
 
-// none is the State of a key that nobody has claimed.
-const none State = 0
-
 // look returns Done if the owner's own transaction is committed; none if it is
 // not and never will be; Abandoned if it is not, and the work may have had other
 // effects; and otherwise InProgress.

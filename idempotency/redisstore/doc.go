@@ -18,7 +18,9 @@
 // that may be done twice. It forgets in three ways.
 //
 // When its memory is full it evicts keys, unless maxmemory-policy is noeviction.
-// Check finds that out. With noeviction, claims fail when memory is full.
+// Check finds that out. With noeviction, all operations fail when memory is full:
+// requests get 503, and what is under way then ends with an unknown outcome. So
+// leave room.
 //
 // When it is restarted it has what is on its disk: without appendonly yes, a
 // snapshot that is minutes old; with it, all but the last second; with

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/backstay-go/backstay/idempotency"
 )
@@ -164,6 +165,9 @@ func (w *work) commit(ctx context.Context, record []byte) error {
 	return w.tx.Commit()
 }
 
+// maxRollback is longer than a server takes that is well.
+const maxRollback = time.Second
+
 // Rollback implements idempotency.Tx. Nothing is committed even where it returns
 // an error.
 func (w *work) Rollback() error {
@@ -175,6 +179,9 @@ func (w *work) Rollback() error {
 	}
 	defer w.cancel()
 	defer w.untie()
+	// A driver may ask a server that does not answer. That its connection is cut
+	// rolls back as well.
+	defer time.AfterFunc(maxRollback, w.cancel).Stop()
 	if err := w.tx.Rollback(); !errors.Is(err, sql.ErrTxDone) {
 		return w.store.explain(w.ctx, "roll back", err)
 	}

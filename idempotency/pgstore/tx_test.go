@@ -365,6 +365,29 @@ func TestCommitEndsWithTheContextOfComplete(t *testing.T) {
 	proxy.Resume()
 }
 
+// Nor has Rollback, and the work may have a minute.
+func TestRollbackDoesNotWaitForAServerThatHangs(t *testing.T) {
+	server := services.Postgres(t)
+	proxy := services.NewProxy(t, server.Addr())
+	s, effects := newTransactional(t, open(t, server, viaProxy(proxy)))
+	guard := idempotency.NewGuard(idempotency.GuardConfig{Store: s, StoreTimeout: time.Second})
+	done := make(chan error, 1)
+	go func() {
+		_, _, err := guard.Do(t.Context(), idempotency.Request{Tenant: "t", Key: "k"}, func(ctx context.Context) idempotency.Result {
+			effect(t, ctx, effects)
+			proxy.Hang()
+			return idempotency.Result{Verdict: idempotency.Reject}
+		})
+		done <- err
+	}()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Error("Do waits for ROLLBACK, want an end after some seconds")
+	}
+	proxy.Resume()
+}
+
 func TestThereIsNoTransaction(t *testing.T) {
 	s, _ := newTransactional(t, open(t, services.Postgres(t)))
 	if _, err := pgstore.Tx(t.Context()); !errors.Is(err, pgstore.ErrNoTransaction) {

@@ -55,21 +55,6 @@ func TestWhatIsCompressedAboveCanBeRead(t *testing.T) {
 	}
 }
 
-// What is left of it would be the same for others.
-func TestABodyOfWhichAPartWasReadAboveIsRefused(t *testing.T) {
-	h := NewGuard(GuardConfig{}).Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		t.Error("the handler ran")
-	}), HandlerConfig{Tenant: OneTenant})
-	r := httptest.NewRequest("POST", "/", strings.NewReader("payload"))
-	r.Header.Set("Idempotency-Key", `"k"`)
-	_, _ = r.Body.Read(make([]byte, 3))
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	if w.Code != 500 {
-		t.Errorf("answer = %d %q, want 500", w.Code, w.Body)
-	}
-}
-
 func TestAGuardTwiceOnTheWayDoesNoHarm(t *testing.T) {
 	ran := 0
 	g := NewGuard(GuardConfig{})

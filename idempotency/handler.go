@@ -172,7 +172,7 @@ func (h *handler) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		body = http.NoBody
 	}
 	all, err := io.ReadAll(http.MaxBytesReader(w, body, h.cfg.MaxBody))
-	if err == nil && (r.ContentLength > int64(len(all)) || len(all) == 0 && (len(r.PostForm) > 0 || r.MultipartForm != nil)) {
+	if err == nil && len(all) == 0 && (r.ContentLength > 0 || len(r.PostForm) > 0 || r.MultipartForm != nil) {
 		return nil, errConsumed
 	}
 	return all, err

@@ -25,7 +25,7 @@ type recorder struct {
 	length  int64 // of the body, if the handler has said it; otherwise -1
 	body    []byte
 	flushed bool // the handler has asked for it
-	open    bool // an answer that goes out has no length, so that it can be broken off to its end
+	open    bool // an answer that goes out early has no length, so that it can be broken off at its very end
 	direct  bool // what is written goes out
 }
 
@@ -165,6 +165,7 @@ func (r *recorder) goDirect() {
 
 // send sends the answer, unless it has gone out already, and its trailers.
 func (r *recorder) send() {
+	r.open = false // it is settled
 	r.goDirect()
 	for _, declared := range r.frozen["Trailer"] {
 		for name := range strings.SplitSeq(declared, ",") {

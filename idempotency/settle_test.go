@@ -95,6 +95,18 @@ func TestALongAnswerOfAFailedCommitBreaksOff(t *testing.T) {
 	}
 }
 
+// One that waited for the commit has the length that the handler has said.
+func TestAnAnswerThatIsCommittedKeepsItsLength(t *testing.T) {
+	g := NewGuard(GuardConfig{Store: &transactor{Memory: NewMemory(MemoryConfig{})}})
+	w := post(g.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "5")
+		_, _ = w.Write([]byte("hello"))
+	}), HandlerConfig{Tenant: OneTenant}), "k", "")
+	if got := w.Header().Get("Content-Length"); got != "5" {
+		t.Errorf("answer has Content-Length: %s, want 5", got)
+	}
+}
+
 func TestAMessageWithoutAKeyIsRefused(t *testing.T) {
 	_, _, err := NewGuard(GuardConfig{}).Do(t.Context(), Request{Tenant: "t"}, func(context.Context) Result {
 		t.Error("the work was done")

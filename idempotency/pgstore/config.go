@@ -37,8 +37,14 @@ type Config struct {
 
 // Validate reports what New would panic with.
 func (c Config) Validate() error {
-	_, err := parseTable(c.Table)
-	return err
+	if _, err := parseTable(c.Table); err != nil {
+		return err
+	}
+	switch c.Isolation {
+	case sql.LevelDefault, sql.LevelReadUncommitted, sql.LevelReadCommitted, sql.LevelRepeatableRead, sql.LevelSerializable:
+		return nil
+	}
+	return fmt.Errorf("pgstore: PostgreSQL has no Isolation %v; give sql.LevelReadCommitted, sql.LevelRepeatableRead or sql.LevelSerializable, or 0 for the server's default", c.Isolation)
 }
 
 // lockTimeout returns the setting lock_timeout, in milliseconds, of which the
@@ -73,9 +79,9 @@ func parseTable(name string) (table, error) {
 	m := tableName.FindStringSubmatch(name)
 	switch {
 	case m == nil:
-		return table{}, fmt.Errorf("pgstore: the table %q is neither a name nor schema.name, of ASCII letters, digits and underscores", name)
+		return table{}, fmt.Errorf("pgstore: the table %q is not one that can go into statements; give name or schema.name, of ASCII letters, digits and underscores", name)
 	case len(m[1]) > 63, len(m[2]) > maxName:
-		return table{}, fmt.Errorf("pgstore: the name of the table %q is too long: its schema takes 63 bytes and the name %d", name, maxName)
+		return table{}, fmt.Errorf("pgstore: the name of the table %q is too long; give at most 63 bytes for its schema and %d for its name", name, maxName)
 	}
 	t := table{quoted: `"` + m[2] + `"`, index: `"` + m[2] + `_expires_at"`}
 	if m[1] != "" {

@@ -26,10 +26,10 @@ func New(db *sql.DB, cfg Config) *Store {
 	if db == nil {
 		panic("pgstore: there is no database; open one with sql.Open")
 	}
-	t, err := parseTable(cfg.Table)
-	if err != nil {
+	if err := cfg.Validate(); err != nil {
 		panic(err.Error())
 	}
+	t, _ := parseTable(cfg.Table) // as Validate has
 	return &Store{db: db, cfg: cfg, table: t, sql: statementsFor(t)}
 }
 

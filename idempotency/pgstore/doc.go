@@ -41,6 +41,11 @@
 // between effect and record leaves a key whose outcome nobody knows, and that is
 // what a Guard answers.
 //
+// To go from New to NewTransactional, end the old processes before new ones
+// begin, which do work again that an old one has begun without a transaction.
+// Where an old one may have died at work, set OnLeaseExpiry to Fail until its
+// keys have outlived their TTL.
+//
 // # What it costs
 //
 // A request is two round trips, each a commit: the claim and the record. With a

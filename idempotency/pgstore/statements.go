@@ -77,8 +77,9 @@ SELECT state, NULL::bytea, 0::float8 FROM claimed
 UNION ALL
 SELECT state, record, lease_left FROM refusal`
 
-// renewSQL and completeSQL count a record that is complete, but leave it as it
-// is: the owner did not get the answer the first time.
+// renewSQL and completeSQL count a record that is complete, and leave it and its
+// TTL as they are: the owner did not get the answer the first time. Its lease
+// means nothing any more.
 const renewSQL = `
 UPDATE {table} SET
 	lease_until = clock_timestamp() + make_interval(secs => $3),

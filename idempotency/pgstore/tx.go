@@ -44,6 +44,10 @@ var ErrNoTransaction = errors.New("pgstore: the context is not that of a request
 // tell whether it did: the Guard answers idempotency.ErrOutcomeUnknown, and
 // tells OnEvent why.
 //
+// Where the database refuses the COMMIT, as for a deferred constraint, nothing
+// is done and the Guard answers as if the store were down, again at each attempt;
+// OnEvent is told the cause, with its SQLSTATE.
+//
 // It returns ErrNoTransaction if ctx has none, an error that wraps
 // sql.ErrTxDone if the work is over, and the database's error if it cannot
 // begin, after which it may be called again.

@@ -30,13 +30,14 @@ func (s *Store) Claim(ctx context.Context, c idempotency.Claim) (idempotency.Ans
 // just committed.
 var errOvertaken = errors.New("another changes the record all the time")
 
-// states are those that claimSQL returns.
-var states = map[string]idempotency.State{
-	"claimed":     idempotency.Claimed,
-	"in progress": idempotency.InProgress,
-	"done":        idempotency.Done,
-	"mismatch":    idempotency.Mismatch,
-	"abandoned":   idempotency.Abandoned,
+// stateOf returns the state that claimSQL calls so.
+func stateOf(name string) idempotency.State {
+	for s := idempotency.Claimed; s <= idempotency.Abandoned; s++ {
+		if s.String() == name {
+			return s
+		}
+	}
+	return 0
 }
 
 func (s *Store) claim(ctx context.Context, c idempotency.Claim) (idempotency.Answer, error) {
@@ -48,7 +49,7 @@ func (s *Store) claim(ctx context.Context, c idempotency.Claim) (idempotency.Ans
 	if errors.Is(err, sql.ErrNoRows) {
 		err = errOvertaken
 	}
-	a := idempotency.Answer{State: states[state], Record: record}
+	a := idempotency.Answer{State: stateOf(state), Record: record}
 	if a.State == idempotency.InProgress {
 		a.LeaseLeft = time.Duration(left * float64(time.Second))
 	}

@@ -2,6 +2,8 @@ package redisstore_test
 
 import (
 	"context"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/backstay-go/backstay/idempotency"
 	"github.com/backstay-go/backstay/idempotency/redisstore"
 	"github.com/backstay-go/backstay/internal/leak"
 	"github.com/backstay-go/backstay/internal/services"
@@ -94,6 +97,31 @@ func TestEachOperationIsOneCommand(t *testing.T) {
 	calls, _, _ := strings.Cut(stats["Commandstats"]["cmdstat_evalsha"], ",")
 	if calls != "calls=7" || len(ops) != 7 {
 		t.Errorf("the server counts %s of evalsha, want one for each of %d operations", calls, len(ops))
+	}
+}
+
+// A request is a claim and a record, and a replay a claim.
+func TestGuardedRequestIsTwoCommands(t *testing.T) {
+	leak.Check(t)
+	client := connect(t, services.Redis(t))
+	s := newStore(client)
+	for _, op := range operations(t.Context(), s) { // after which the server knows the scripts
+		if err := op.do(); err != nil {
+			t.Fatalf("%s = %v", op.name, err)
+		}
+	}
+	var l ledger
+	client.AddHook(&l)
+	guard := idempotency.NewGuard(idempotency.GuardConfig{Store: s})
+	h := guard.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), idempotency.HandlerConfig{Tenant: idempotency.OneTenant})
+	for _, want := range [][]string{{"evalsha", "evalsha"}, {"evalsha"}} {
+		req := httptest.NewRequest("POST", "/", strings.NewReader("x"))
+		req.Header.Set("Idempotency-Key", `"k"`)
+		answer := httptest.NewRecorder()
+		h.ServeHTTP(answer, req)
+		if sent := l.took(); answer.Code != http.StatusOK || !slices.Equal(sent, want) {
+			t.Errorf("POST = %d with the commands %q, want 200 with %q", answer.Code, sent, want)
+		}
 	}
 }
 

@@ -48,9 +48,6 @@ func await[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	if err := ctx.Err(); err != nil {
 		return *new(T), err
 	}
-	if ctx.Done() == nil {
-		return f()
-	}
 	done := make(chan result, 1)
 	go func() {
 		val, err := f()

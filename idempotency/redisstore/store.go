@@ -24,7 +24,7 @@ type Config struct {
 // Validate reports what is wrong with the config.
 func (c Config) Validate() error {
 	if strings.ContainsAny(c.Prefix, "{}") {
-		return fmt.Errorf("redisstore: the prefix %q has braces, which put all keys of a cluster into one slot; use a colon", c.Prefix)
+		return fmt.Errorf("redisstore: the prefix %q has braces, which put all keys of a cluster into one slot; give one that ends in a colon", c.Prefix)
 	}
 	return nil
 }
@@ -128,12 +128,14 @@ func millis(d time.Duration) int64 {
 	return ms
 }
 
-var states = map[string]idempotency.State{
-	"claimed":     idempotency.Claimed,
-	"in progress": idempotency.InProgress,
-	"done":        idempotency.Done,
-	"mismatch":    idempotency.Mismatch,
-	"abandoned":   idempotency.Abandoned,
+// stateOf returns the state that claim.lua calls so, or none.
+func stateOf(name string) idempotency.State {
+	for s := idempotency.Claimed; s <= idempotency.Abandoned; s++ {
+		if s.String() == name {
+			return s
+		}
+	}
+	return 0
 }
 
 // answer reads what claim.lua returns: the state, and what belongs to it.
@@ -143,8 +145,9 @@ func answer(reply any) (a idempotency.Answer, ok bool) {
 		return a, false
 	}
 	name, _ := fields[0].(string)
-	if a.State, ok = states[name]; !ok || len(fields) == 1 {
-		return a, ok
+	a.State = stateOf(name)
+	if a.State == 0 || len(fields) == 1 {
+		return a, a.State != 0
 	}
 	switch v := fields[1].(type) {
 	case int64:

@@ -243,7 +243,7 @@ func TestNewRefuses(t *testing.T) {
 		cfg    redisstore.Config
 		want   string
 	}{
-		{"braces", client, redisstore.Config{Prefix: "{orders}:"}, "use a colon"},
+		{"braces", client, redisstore.Config{Prefix: "{orders}:"}, "a colon"},
 		{"no client", nil, redisstore.Config{}, "redis.NewUniversalClient"},
 		{"a ring", ring, redisstore.Config{}, "use a cluster"},
 	} {

@@ -56,8 +56,9 @@ type OnLeaseExpiry uint8
 
 const (
 	// Fail answers ErrOutcomeUnknown until the TTL has passed. The work is never
-	// done twice, as long as all that share the store and the Name say so: end
-	// the old processes before new ones begin that say Reexecute.
+	// done twice, as long as all that share the store and the Name say so. Who
+	// goes over to Reexecute, or to a Transactor, ends the old processes before
+	// the first new one, and says Fail for a TTL if one may have died at work.
 	Fail OnLeaseExpiry = iota + 1
 	// Reexecute does the work again. It is for work that is harmless to do twice,
 	// or that leaves nothing behind unless it is complete.

@@ -118,6 +118,7 @@ func TestTheContextOfTheWorkHasTheCallersValues(t *testing.T) {
 	})
 }
 
+// I-19
 func TestTheContextOfTheWorkEndsAfterTheTimeout(t *testing.T) {
 	for timeout, want := range map[time.Duration]time.Duration{0: time.Minute, 7 * s: 7 * s} {
 		synctest.Test(t, func(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 	"github.com/backstay-go/backstay/internal/leak"
 )
 
-// I-15
+// I-3, I-15
 func TestWhichStatusesAreKept(t *testing.T) {
 	released := []int{307, 308, 401, 403, 408, 409, 421, 425, 429, 502, 503, 504}
 	for _, c := range []struct {

@@ -12,7 +12,8 @@ import (
 
 // Handler returns next as a handler that does the work of each key once. It
 // belongs below what authenticates callers and above what has effects, around
-// the handlers of routes and not around their mux, whose 404 would be kept.
+// the handlers of routes and not around their mux, whose 404 would be kept, and
+// whose redirects would change the request in the middle of its attempts.
 //
 // A request with a new key is passed to next, and the answer is kept before it
 // is sent; the same request again gets the same status and body, a header

@@ -111,7 +111,7 @@ func (g *Guard) Do(ctx context.Context, req Request, work func(context.Context) 
 	case InProgress:
 		return nil, false, g.refuse(ctx, ErrInProgress, "try again with the same key", wait(a.LeaseLeft))
 	case Mismatch:
-		return nil, false, g.refuse(ctx, ErrMismatch, "method, path, query, content type or body differ from those of the first request with this key; use a new key for a new request", 0)
+		return nil, false, g.refuse(ctx, ErrMismatch, "the first request with this key asked for something else, which for HTTP is a matter of method, path, query, content type and body; use a new key for a new request", 0)
 	default: // Abandoned
 		return nil, false, g.refuse(ctx, ErrOutcomeUnknown, lookFirst, 0)
 	}

@@ -55,7 +55,7 @@ func TestGuardAllocates(t *testing.T) {
 	for name, row := range map[string]struct {
 		req func() Request
 		max float64
-	}{"claim+complete": {next, 31}, "replay": {func() Request { return old }, 8}} {
+	}{"claim+complete": {next, 31}, "replay": {func() Request { return old }, 7}} {
 		if n := testing.AllocsPerRun(200, func() { do(row.req()) }); n > row.max {
 			t.Errorf("%s: Do allocated %v times, want at most %v", name, n, row.max)
 		}

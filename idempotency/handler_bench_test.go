@@ -87,8 +87,8 @@ func TestHandlerAllocates(t *testing.T) {
 		fresh bool
 		most  float64
 	}{
-		{"first", true, 60},
-		{"replay", false, 33},
+		{"first", true, 55},
+		{"replay", false, 29},
 	} {
 		ask := serve(guarded(transfer))
 		n := 0

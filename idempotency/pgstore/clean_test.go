@@ -102,7 +102,7 @@ func TestCleanEvery(t *testing.T) {
 		c := newClaim()
 		c.TTL = 0
 		claim(t, s, c, idempotency.Claimed)
-		eventually(t, func() error {
+		services.Eventually(t, func() error {
 			if number(t, db, "SELECT count(*) FROM "+cfg.Table) > 0 {
 				return errors.New("the expired row is there")
 			}

@@ -149,29 +149,13 @@ func lockRow(t testing.TB, db *sql.DB, cfg pgstore.Config, c idempotency.Claim) 
 // waiting returns when a statement that begins so waits for a lock.
 func waiting(t testing.TB, db *sql.DB, table, statement string) {
 	t.Helper()
-	eventually(t, func() error {
+	services.Eventually(t, func() error {
 		if number(t, db, `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
 			AND query LIKE '%' || $1 || '%' AND query LIKE '%' || $2 || '%'`, statement, strings.Split(table, ".")[0]) == 0 {
 			return errors.New("none waits: " + statement)
 		}
 		return nil
 	})
-}
-
-// eventually tries f until it returns nil, for half a minute at most.
-func eventually(t testing.TB, f func() error) {
-	t.Helper()
-	end := time.Now().Add(30 * time.Second)
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("after 30 s still: %v", err)
-		}
-		<-time.After(10 * time.Millisecond)
-	}
 }
 
 // A trace lists the statements that were sent, by their first word.

@@ -478,7 +478,7 @@ func TestEveryMethodEndsWithItsContext(t *testing.T) {
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("%s of a locked row, canceled = %v, want context.Canceled", name, err)
 		}
-		eventually(t, func() error {
+		services.Eventually(t, func() error {
 			if number(t, db, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%'", cfgTable(cfg)) > 0 {
 				return errors.New("the server still waits")
 			}
@@ -556,7 +556,7 @@ func TestDeadlockIsTriedAgain(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("Claim in a deadlock = %v, want nil", err)
 	}
-	eventually(t, func() error { // statistics are written now and then
+	services.Eventually(t, func() error { // statistics are written now and then
 		if number(t, db, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == before {
 			return errors.New("there was no deadlock")
 		}
@@ -610,7 +610,7 @@ func TestClaimsOutliveTheServer(t *testing.T) {
 			t.Errorf("Claim after %s = %v, want an error", name, a.State)
 		}
 		server.Start()
-		eventually(t, func() error { return s.Renew(t.Context(), mine) })
+		services.Eventually(t, func() error { return s.Renew(t.Context(), mine) })
 		claim(t, s, rival(mine), idempotency.InProgress)
 		if a := claim(t, s, rival(done), idempotency.Done); string(a.Record) != "kept" {
 			t.Errorf("Record after %s = %q, want %q", name, a.Record, "kept")

@@ -268,7 +268,7 @@ func TestGuardHasOneEffectForEachKey(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() {
-				eventually(t, func() error {
+				services.Eventually(t, func() error {
 					record, _, err := guard.Do(t.Context(), idempotency.Request{Tenant: "t", Key: key}, func(ctx context.Context) idempotency.Result {
 						effect(t, ctx, effects)
 						return idempotency.Result{Record: []byte(key)}
@@ -293,7 +293,7 @@ func TestWorkWhoseContextEndedKeepsNothing(t *testing.T) {
 	for _, rolledBack := range []bool{false, true} {
 		j.cancel()
 		if rolledBack {
-			eventually(t, func() error {
+			services.Eventually(t, func() error {
 				if _, err := j.sql.ExecContext(t.Context(), "SELECT 1"); !errors.Is(err, sql.ErrTxDone) {
 					return errors.New("it is not rolled back")
 				}
@@ -457,7 +457,7 @@ func TestBeginMayBeTriedAgain(t *testing.T) {
 	// One who waits for another's Tx waits no longer than its own context.
 	first := make(chan error)
 	go func() { _, err := pgstore.Tx(work); first <- err }()
-	eventually(t, func() error {
+	services.Eventually(t, func() error {
 		if db.Stats().WaitCount < 2 {
 			return errors.New("it does not wait")
 		}
@@ -580,7 +580,7 @@ func TestKilledServerKeepsBothOrNeither(t *testing.T) {
 		t.Errorf("Complete of a killed server = %v, want its error", err)
 	}
 	server.Start()
-	eventually(t, func() error { return j.store.Renew(t.Context(), j.c) })
+	services.Eventually(t, func() error { return j.store.Renew(t.Context(), j.c) })
 	j.want(0, idempotency.InProgress)
 
 	effects := 0
@@ -595,7 +595,7 @@ func TestKilledServerKeepsBothOrNeither(t *testing.T) {
 		<-killed
 		server.Start()
 		var a idempotency.Answer
-		eventually(t, func() (err error) { a, err = j.store.Claim(t.Context(), j.c); return err })
+		services.Eventually(t, func() (err error) { a, err = j.store.Claim(t.Context(), j.c); return err })
 		switch {
 		case a.State == idempotency.Done:
 			effects++

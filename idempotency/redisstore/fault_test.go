@@ -159,7 +159,7 @@ func TestHungServerKeepsNoGoroutines(t *testing.T) {
 			}
 			cancel()
 		}
-		eventually(t, func() error {
+		services.Eventually(t, func() error {
 			stacks := make([]byte, 1<<20)
 			stacks = stacks[:runtime.Stack(stacks, true)]
 			if n := bytes.Count(stacks, []byte("redisstore.await[...].func1(")); n > 2 {

@@ -63,21 +63,5 @@ func claim(t testing.TB, s *redisstore.Store, c idempotency.Claim, want idempote
 	return a
 }
 
-// eventually tries f until it returns nil, for half a minute at most.
-func eventually(t testing.TB, f func() error) {
-	t.Helper()
-	end := time.Now().Add(30 * time.Second)
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("after 30s still: %v", err)
-		}
-		<-time.After(20 * time.Millisecond)
-	}
-}
-
 // go-redis tells of each connection that it cannot make.
 func init() { logging.Disable() }

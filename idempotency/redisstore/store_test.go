@@ -163,7 +163,7 @@ func TestShortTTLIsRoundedUp(t *testing.T) {
 		ttl  time.Duration
 		want int64 // in ms
 	}{{0, 1}, {1, 1}, {1001 * time.Microsecond, 2}} {
-		eventually(t, func() error { // a millisecond may have passed
+		services.Eventually(t, func() error { // a millisecond may have passed
 			c := newClaim()
 			c.Lease, c.TTL = 0, row.ttl
 			claim(t, s, c, idempotency.Claimed)

@@ -40,7 +40,7 @@ func meet(t *testing.T, one, two *redis.Client) {
 		t.Fatal(err)
 	}
 	for _, client := range []*redis.Client{one, two} {
-		eventually(t, func() error {
+		services.Eventually(t, func() error {
 			info, err := client.ClusterInfo(t.Context()).Result()
 			if !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_known_nodes:2") {
 				return errors.Join(err, errors.New("no cluster yet: "+info))
@@ -103,9 +103,9 @@ func TestClaimsGoToTheMaster(t *testing.T) {
 	_, follows := node(t)
 	meet(t, at, follows)
 	id := at.ClusterMyID(ctx).Val()
-	eventually(t, func() error { return follows.ClusterReplicate(ctx, id).Err() })
+	services.Eventually(t, func() error { return follows.ClusterReplicate(ctx, id).Err() })
 	client := clusterClient(t, master, func(o *redis.ClusterOptions) { o.ReadOnly, o.RouteRandomly = true, true })
-	eventually(t, func() error {
+	services.Eventually(t, func() error {
 		at.Incr(ctx, "a write to replicate") // clients are not told of a replica that has none
 		var known atomic.Int32
 		err := client.ForEachSlave(ctx, func(context.Context, *redis.Client) error { known.Add(1); return nil })
@@ -136,7 +136,7 @@ func TestFailoverBySentinelKeepsTheClaim(t *testing.T) {
 	host, port, _ := net.SplitHostPort(master.Addr())
 	replica := services.OwnRedis(t, "--replicaof", host, port)
 	control := connect(t, master)
-	eventually(t, func() error {
+	services.Eventually(t, func() error {
 		control.Incr(ctx, "a write to wait for")
 		if n, err := control.Wait(ctx, 1, 0).Result(); n != 1 {
 			return errors.Join(err, errors.New("no replica"))
@@ -153,7 +153,7 @@ func TestFailoverBySentinelKeepsTheClaim(t *testing.T) {
 	}
 	watch := redis.NewSentinelClient(&redis.Options{Addr: sentinel.Addr()})
 	t.Cleanup(func() { watch.Close() })
-	eventually(t, func() error {
+	services.Eventually(t, func() error {
 		known, err := watch.Replicas(ctx, "main").Result()
 		if len(known) != 1 {
 			return errors.Join(err, errors.New("the sentinel knows no replica"))
@@ -161,7 +161,7 @@ func TestFailoverBySentinelKeepsTheClaim(t *testing.T) {
 		return nil
 	})
 	master.Kill()
-	eventually(t, func() error {
+	services.Eventually(t, func() error {
 		a, err := s.Claim(ctx, rival(c))
 		if err == nil && a.State != idempotency.InProgress {
 			t.Fatalf("Claim after the failover = %v, want in progress", a.State)

@@ -51,9 +51,13 @@ func (s *shared) try(endpoint string, r Router) bool {
 	return true
 }
 
-// alone reports whether c has no other attempts that could overlap with it. A
-// call that was never forked is used by one goroutine, and a lock costs more
-// than all the rest of a pick.
+// Alone reports whether c is the one attempt of its call, so that no other can
+// overlap with it: it was not forked and is no fork. An attempt that is not
+// alone must not write to what the attempts share.
+func (c *Call) Alone() bool { c.check(); return c.alone() }
+
+// alone is asked before a lock is taken, which costs more than all the rest of a
+// pick.
 func (c *Call) alone() bool { return c.root == c && !c.forked }
 
 // TriedCount returns how many endpoints the attempts of the logical call were given.

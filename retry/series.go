@@ -74,6 +74,9 @@ func (s *series) plan(ctx context.Context, err error) plan {
 	s.call.Endpoint = s.last.Endpoint
 	elsewhere := s.call.Elsewhere(ctx)
 	if why := s.final(ctx, err, elsewhere); why != "" {
+		if wait, told := pushback(err); told && wait < 0 && s.budget != nil {
+			s.budget.Withdraw() // gRFC A6: it counts against the callee like a retry
+		}
 		return plan{never: why}
 	}
 	p := s.pause(err, elsewhere)
@@ -143,8 +146,15 @@ func (s *series) rejection(err error, elsewhere bool) string {
 //
 // Another endpoint is not the one that failed, so there is nothing to wait
 // for, unless the failure says that it is the caller who calls too much or too
-// soon.
+// soon. A pushback is kept to exactly, and the pauses begin anew after it.
 func (s *series) pause(err error, elsewhere bool) plan {
+	if wait, told := pushback(err); told {
+		if wait > s.maxRetryAfter {
+			return plan{never: "server_veto"}
+		}
+		s.intervals = nil
+		return plan{delay: wait, source: "pushback"}
+	}
 	class := backstay.Classify(err)
 	early := class == backstay.Throttled || class == backstay.Pending
 	if elsewhere && (!s.last.Sent() || !early) {
@@ -306,6 +316,19 @@ func vetoed(err error) string {
 		return ""
 	}
 	return e.Suppressed()
+}
+
+// pushback returns when the callee wants the next attempt, to the moment, and
+// whether it said so at all; below 0 it wants none. gRPC servers can say it.
+func pushback(err error) (wait time.Duration, told bool) {
+	e, ok := errors.AsType[interface {
+		error
+		Pushback() (wait time.Duration, told bool)
+	}](err)
+	if !ok {
+		return 0, false
+	}
+	return e.Pushback()
 }
 
 // retried reports whether a retry further in has made attempts more than once.

@@ -39,6 +39,31 @@ func (s *Stoppable) Deadline() (time.Time, bool) {
 	return s.at, true
 }
 
+// lastingKey is under which a Stoppable is found by Lasting.
+type lastingKey struct{}
+
+// Value returns the value of the context within.
+func (s *Stoppable) Value(key any) any {
+	if key == (lastingKey{}) {
+		return s
+	}
+	return s.Context.Value(key)
+}
+
+// Lasting returns the deadline of ctx for what goes on after the answer: the one
+// that is left when each Stoppable in it has been stopped.
+func Lasting(ctx context.Context) (time.Time, bool) {
+	at, ok := ctx.Deadline()
+	s, found := ctx.Value(lastingKey{}).(*Stoppable)
+	if !found {
+		return at, ok
+	}
+	if own, has := s.Deadline(); has && own.Equal(at) {
+		return Lasting(s.end.Context)
+	}
+	return at, ok // a sooner one below
+}
+
 // Err returns context.DeadlineExceeded after the deadline. It is never ahead of
 // Done, which a goroutine closes that is on its way by then, nor behind the
 // parent's.

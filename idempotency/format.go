@@ -100,26 +100,6 @@ func (f Format) write(req *http.Request, key string) {
 // the key.
 func (f Format) read(h http.Header) (key string, sent bool, fault string) {
 	values := h[f.Header]
-	switch {
-	case len(values) == 0:
-		return "", false, fmt.Sprintf("there is no %s; send a new one with each request, and the same with each further attempt at it", f.Header)
-	case len(values) > 1:
-		return "", true, fmt.Sprintf("there are %d lines of %s; send one", len(values), f.Header)
-	}
-	key = strings.Trim(values[0], " \t")
-	if !f.Unquoted && key != "" {
-		if key, fault = httpreq.Unquote(key); fault != "" {
-			return "", true, fmt.Sprintf("the %s cannot be read: %s; send it in double quotes and nothing after them", f.Header, fault)
-		}
-	}
-	if key == "" {
-		return "", true, fmt.Sprintf("the %s is empty; send a new one with each request", f.Header)
-	}
-	if len(key) > f.MaxLength {
-		return "", true, fmt.Sprintf("the %s has %d characters; send at most %d", f.Header, len(key), f.MaxLength)
-	}
-	if i := strings.IndexFunc(key, func(c rune) bool { return c < ' ' || c > '~' }); i >= 0 {
-		return "", true, fmt.Sprintf("byte %d of the %s is not printable ASCII; send one that is, such as a UUID", i+1, f.Header)
-	}
-	return key, true, ""
+	key, fault = httpreq.ReadKey(values, f.Header, !f.Unquoted, f.MaxLength)
+	return key, len(values) > 0, fault
 }

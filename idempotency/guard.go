@@ -48,6 +48,18 @@ type Result struct {
 	Record []byte
 
 	Verdict Verdict
+
+	// NotKept says that what the work came to cannot be repeated, for it was too
+	// long or went out as a stream. Those who ask again get ErrNotKept.
+	NotKept bool
+}
+
+// kept is what is stored of the result.
+func (r Result) kept() []byte {
+	if r.NotKept {
+		return []byte(notKept)
+	}
+	return r.Record
 }
 
 // A Verdict says what is to become of the key, and of the transaction where the

@@ -150,7 +150,7 @@ func TestAVerdictDecidesWhatBecomesOfTheKey(t *testing.T) {
 	}{{Commit, 1}, {Reject, 1}, {Release, 2}} {
 		p := newProcess(t, GuardConfig{}, nil)
 		for range 2 {
-			record, _, err := p.do(t.Context(), func(context.Context) Result { return Result{[]byte("busy"), row.verdict} })
+			record, _, err := p.do(t.Context(), func(context.Context) Result { return Result{Record: []byte("busy"), Verdict: row.verdict} })
 			if record != "busy" || err != nil {
 				t.Errorf("verdict %d: Do = %q, %v, want the record of the work", row.verdict, record, err)
 			}

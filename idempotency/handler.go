@@ -45,7 +45,7 @@ func (g *Guard) Handler(next http.Handler, cfg HandlerConfig) http.Handler {
 	cfg = cfg.defaults()
 	if cfg.Release == nil {
 		cfg.Release = Released
-		if g.tx != nil && g.cfg.OnLeaseExpiry == Reexecute {
+		if g.Undoes() {
 			cfg.Release = func(status int) bool { return status >= 500 || Released(status) }
 		}
 	}
@@ -135,7 +135,7 @@ func (h *handler) result(rec *recorder) Result {
 		res.Verdict = Reject
 	}
 	if rec.direct || rec.short() {
-		res.Record = []byte(notKept)
+		res.NotKept = true
 		return res
 	}
 	keep := http.Header{}
@@ -152,8 +152,7 @@ func (h *handler) result(rec *recorder) Result {
 func (h *handler) replay(w http.ResponseWriter, r *http.Request, record []byte) {
 	re, err := decodeReply(record)
 	if err != nil {
-		h.g.tell(r.Context(), StoreFailed, err)
-		newError(ErrNotKept, "the work was done, and its answer cannot be read", 0).answer(w, r)
+		h.fail(w, r, h.g.Unreadable(r.Context(), err))
 		return
 	}
 	re.replay(w, h.cfg.Headers)
@@ -194,7 +193,7 @@ func (h *handler) unreadable(w http.ResponseWriter, r *http.Request, err error) 
 }
 
 func (h *handler) refuse(w http.ResponseWriter, r *http.Request, is error, detail string) {
-	h.fail(w, r, h.g.refuse(r.Context(), is, detail, 0))
+	h.fail(w, r, h.g.Refuse(r.Context(), is, detail))
 }
 
 // fail answers with the error.

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/backstay-go/backstay/internal/httpreq"
 )
 
 // HandlerConfig describes a Handler. All but Tenant have a default.
@@ -98,7 +100,7 @@ func (c HandlerConfig) Validate() error {
 		if h == "" || !isToken(h) {
 			return fmt.Errorf("idempotency: %q cannot be a header; give names such as X-Request-Id", h)
 		}
-		if isNeverKept(h) {
+		if httpreq.OfOneAnswer(h) {
 			return fmt.Errorf("idempotency: the header %s belongs to one answer and is not for another; take it out of Headers", http.CanonicalHeaderKey(h))
 		}
 	}

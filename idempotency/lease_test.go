@@ -253,7 +253,7 @@ func TestARenewalUnderWayDoesNotDelayTheAnswer(t *testing.T) {
 				took := lasts(func() {
 					_, _, err := p.do(t.Context(), func(ctx context.Context) Result {
 						<-time.After(11 * s)
-						return Result{[]byte("tea"), verdict}
+						return Result{Record: []byte("tea"), Verdict: verdict}
 					})
 					if err != nil {
 						t.Errorf("Do = %v, want the record", err)

@@ -51,12 +51,12 @@ func (o *owner) settle(res Result) error {
 			err = nil // it is free, or another's already
 		}
 	case res.Verdict == Commit && o.tx != nil:
-		if err := o.commit(end, res.Record); err != nil {
+		if err := o.commit(end, res.kept()); err != nil {
 			return err
 		}
 	default:
 		o.rollback()
-		err = o.try(end, func(ctx context.Context) error { return o.g.store.Complete(ctx, o.c, res.Record) })
+		err = o.try(end, func(ctx context.Context) error { return o.g.store.Complete(ctx, o.c, res.kept()) })
 	}
 	switch {
 	case errors.Is(err, ErrLeaseLost) && o.c.Takeover:

@@ -16,7 +16,8 @@ import (
 // of the errors of this package, such as ErrInProgress, whose text it has: what
 // the server wrote may repeat the key, so it is in the fields alone.
 type Error struct {
-	// Status is that of the response, such as 409.
+	// Status is that of the HTTP response, such as 409. It is 0 for the answer of
+	// another protocol.
 	Status int
 	// Type, Title and Detail are those of the problem: RFC 9457, section 3.1.
 	Type, Title, Detail string
@@ -31,8 +32,15 @@ func newError(is error, detail string, after time.Duration) *Error {
 	return &Error{Status: k.status, Type: k.uri(), Title: k.title, Detail: detail, RetryAfter: after}
 }
 
-// Error returns the text of the error that e unwraps to, and the status.
-func (e *Error) Error() string { return fmt.Sprintf("%v (status %d)", e.kind().is, e.Status) }
+// Error returns the text of the error that e unwraps to, and the status if it
+// has one.
+func (e *Error) Error() string {
+	text := e.kind().is.Error()
+	if e.Status == 0 {
+		return text
+	}
+	return fmt.Sprintf("%s (status %d)", text, e.Status)
+}
 
 // Unwrap returns the error of this package that e's Type names. For the Type of
 // another server's making it goes by the Status: ErrMissing for 400,

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 )
 
 // replayedHeader tells a replay from the answer of the work itself.
@@ -18,19 +17,6 @@ var kept = []string{
 	"Allow", "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Location",
 	"Content-Type", "Etag", "Expires", "Last-Modified", "Link", "Location", "Preference-Applied", "Retry-After", "Vary",
 	"X-Content-Type-Options",
-}
-
-// neverKept are headers that belong to one answer alone: a session, a
-// connection, a moment, a trace.
-var neverKept = []string{
-	"B3", "Baggage", "Connection", "Content-Length", "Date", replayedHeader, "Keep-Alive", "Proxy-Authenticate",
-	"Proxy-Authentication-Info", "Proxy-Connection", "Server-Timing", "Set-Cookie", "Set-Cookie2", "Te", "Traceparent",
-	"Traceresponse", "Tracestate", "Trailer", "Transfer-Encoding", "Upgrade", "X-Amzn-Trace-Id", "X-Cloud-Trace-Context",
-}
-
-func isNeverKept(name string) bool {
-	name = http.CanonicalHeaderKey(name)
-	return slices.Contains(neverKept, name) || strings.HasPrefix(name, "X-B3-") || strings.HasPrefix(name, http.TrailerPrefix)
 }
 
 // A reply is an answer as it is kept.

@@ -16,7 +16,7 @@ func TestAReleaseWhoseAnswerWasLostIsNoTakeover(t *testing.T) {
 	for _, expiry := range []OnLeaseExpiry{Fail, Reexecute} {
 		synctest.Test(t, func(t *testing.T) {
 			p := newProcess(t, GuardConfig{OnLeaseExpiry: expiry}, on("Release", fault{err: errDown, done: true}))
-			record, _, err := p.do(t.Context(), func(context.Context) Result { return Result{[]byte("busy"), Release} })
+			record, _, err := p.do(t.Context(), func(context.Context) Result { return Result{Record: []byte("busy"), Verdict: Release} })
 			if record != "busy" || err != nil {
 				t.Errorf("%d: Do = %q, %v, want the record of the work", expiry, record, err)
 			}

@@ -15,7 +15,7 @@ import (
 func transferring(n *atomic.Int32, v Verdict) func(context.Context) Result {
 	return func(ctx context.Context) Result {
 		move(ctx)
-		return Result{fmt.Appendf(nil, "transfer %d", n.Add(1)), v}
+		return Result{Record: fmt.Appendf(nil, "transfer %d", n.Add(1)), Verdict: v}
 	}
 }
 

@@ -1,0 +1,199 @@
+package grpccall
+
+import (
+	"context"
+	"io"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+
+	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/internal/deadline"
+)
+
+// Metadata of ours.
+const (
+	previousAttempts = "grpc-previous-rpc-attempts" // gRFC A6
+	keyHeader        = "idempotency-key"
+)
+
+// An attempt is the context that an attempt is made with, and what becomes of it.
+type attempt struct {
+	context.Context
+	streams  bool   // it may outlive the time that it has to answer
+	endpoint string // where the policy's balancer sends it, or ""
+	channel  *channel
+
+	opts    [8]grpc.CallOption
+	header  metadata.MD
+	trailer metadata.MD
+	peer    peer.Peer
+	reply   any
+
+	refused atomic.Bool // its endpoint has no connection, and others have
+	told    atomic.Bool // gRPC has told the end of it
+
+	mu    sync.Mutex
+	call  *backstay.Call // while it may be used
+	after []func(error)  // to be called at the end of a stream
+	done  chan struct{}  // closed then
+	err   error          // with which it ended; to be read once done is closed
+}
+
+// attemptKey is under which an attempt is found in the contexts made of it.
+type attemptKey struct{}
+
+// attemptOf returns the attempt that ctx belongs to, or nil.
+func attemptOf(ctx context.Context) *attempt {
+	a, _ := ctx.Value(attemptKey{}).(*attempt)
+	return a
+}
+
+// Value returns the attempt itself, or what the policy's context has.
+func (a *attempt) Value(key any) any {
+	if key == (attemptKey{}) {
+		return a
+	}
+	return a.Context.Value(key)
+}
+
+// Deadline returns when the attempt has to end, which goes to the server. The
+// time for the first answer is not that of a stream.
+func (a *attempt) Deadline() (time.Time, bool) {
+	if a.streams {
+		return deadline.Lasting(a.Context)
+	}
+	return a.Context.Deadline()
+}
+
+// start makes a an attempt under ctx.
+func (a *attempt) start(ctx context.Context, call *backstay.Call, c *client) {
+	a.Context = outgoing(ctx, call)
+	a.call = call
+	if c.channel != nil {
+		a.endpoint, a.channel = call.Endpoint, c.channel
+	}
+}
+
+// lend calls f with the attempt's Call, if that can be used now, and reports
+// whether it did.
+func (a *attempt) lend(f func(call *backstay.Call)) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.call == nil {
+		return false
+	}
+	f(a.call)
+	return true
+}
+
+// over says that the Call is not to be used any more.
+func (a *attempt) over() {
+	a.mu.Lock()
+	a.call = nil
+	a.mu.Unlock()
+}
+
+// refuse says that the endpoint of the attempt has no connection while others
+// have one.
+func (a *attempt) refuse() { a.refused.Store(true) }
+
+// options returns the caller's options and those by which the attempt learns
+// what becomes of it. They are not the caller's own variables, since attempts may
+// overlap.
+func (a *attempt) options(r *Request, finished func(error)) []grpc.CallOption {
+	opts := append(a.opts[:0], r.opts...)
+	opts = append(opts, grpc.Trailer(&a.trailer), grpc.Peer(&a.peer), grpc.OnFinish(finished))
+	if r.wants != nil {
+		opts = append(opts, grpc.Header(&a.header))
+	}
+	return opts
+}
+
+// finished is told by gRPC that a unary attempt is over.
+func (a *attempt) finished(error) { a.told.Store(true) }
+
+// streamFinished is told by gRPC that a stream is over.
+func (a *attempt) streamFinished(err error) {
+	a.told.Store(true)
+	a.end(err)
+}
+
+// end says that the stream is over. The first to say it is heard.
+func (a *attempt) end(err error) {
+	if err == io.EOF {
+		err = nil
+	}
+	a.mu.Lock()
+	if a.isOver() {
+		a.mu.Unlock()
+		return
+	}
+	a.err = err
+	close(a.done)
+	after := a.after
+	a.after = nil
+	a.mu.Unlock()
+	for _, f := range after {
+		f(err)
+	}
+}
+
+// isOver reports whether the stream has ended.
+func (a *attempt) isOver() bool {
+	select {
+	case <-a.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// whenEnded calls f with the error that the stream ends with, or has.
+func (a *attempt) whenEnded(f func(error)) {
+	a.mu.Lock()
+	over := a.isOver()
+	if !over {
+		a.after = append(a.after, f)
+	}
+	a.mu.Unlock()
+	if over {
+		f(a.err)
+	}
+}
+
+// unsent reports whether it is sure that no server has seen the attempt: gRPC
+// has ended it, and never had a stream for it on a connection. What stands
+// between us and gRPC may have kept our options from it, and then nothing is.
+func (a *attempt) unsent() bool {
+	return a.refused.Load() || a.told.Load() && a.peer.Addr == nil
+}
+
+// outgoing returns ctx with the metadata of an attempt. That of the caller is
+// copied before it is changed.
+func outgoing(ctx context.Context, call *backstay.Call) context.Context {
+	number := len(metadata.ValueFromOutgoingContext(ctx, previousAttempts)) > 0 || call.Attempt > 1
+	key := call.IdempotencyKey != "" && !has(metadata.ValueFromOutgoingContext(ctx, keyHeader), call.IdempotencyKey)
+	if !number && !key {
+		return ctx
+	}
+	md, ok := metadata.FromOutgoingContext(ctx)
+	if !ok {
+		md = metadata.MD{}
+	}
+	delete(md, previousAttempts)
+	if call.Attempt > 1 {
+		md.Set(previousAttempts, strconv.Itoa(call.Attempt-1))
+	}
+	if key {
+		md.Set(keyHeader, call.IdempotencyKey)
+	}
+	return metadata.NewOutgoingContext(ctx, md)
+}
+
+func has(values []string, one string) bool { return len(values) == 1 && values[0] == one }

@@ -1,0 +1,232 @@
+package grpccall
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/backstay-go/backstay"
+)
+
+// A failure is the end of an attempt, with what it means for policy. It reads and
+// compares as what gRPC returned.
+type failure struct {
+	err     error
+	also    []error // that it is to errors.Is and errors.As too
+	status  *status.Status
+	attempt *attempt
+	details backstay.Error
+	pushed  bool // the server has said when it wants the next attempt
+	wait    time.Duration
+	veto    string // why there must not be one
+}
+
+func (f *failure) Error() string              { return f.err.Error() }
+func (f *failure) Unwrap() []error            { return append([]error{f.err}, f.also...) }
+func (f *failure) GRPCStatus() *status.Status { return f.status }
+
+// Details tells policies what the status means.
+func (f *failure) Details() backstay.Error { return f.details }
+
+// Pushback returns when the server wants the next attempt, if it has said so;
+// below 0 it wants none.
+func (f *failure) Pushback() (wait time.Duration, told bool) { return f.wait, f.pushed }
+
+// Suppressed returns why there must not be another attempt, or "".
+func (f *failure) Suppressed() string { return f.veto }
+
+// failureIn returns the failure that err is or wraps, the last where there are
+// several, or nil.
+func failureIn(err error) *failure {
+	f, _ := errors.AsType[*failure](err)
+	return f
+}
+
+// failure returns err, the end of an attempt, with what it means for policy.
+func (c *client) failure(ctx context.Context, call *backstay.Call, r *Request, a *attempt, err error) error {
+	st, isStatus := status.FromError(err)
+	f := &failure{err: err, status: st, attempt: a}
+	f.details.NotSent = a.unsent()
+	switch {
+	case ctx.Err() != nil && (st.Code() == codes.Canceled || st.Code() == codes.DeadlineExceeded || !isStatus):
+		f.end(ctx)
+		return f
+	case f.details.NotSent && st.Code() == codes.Unavailable:
+		f.unconnected(a)
+	default:
+		f.details.Type = nameOf(st.Code())
+		f.details.Class = c.classify(st)
+		f.answered(c, call.IdempotencyKey != "")
+	}
+	if c.cfg.ServiceRetry == DeferToServiceConfig && r.serviceRetries() {
+		f.veto = "service_config"
+	}
+	return f
+}
+
+// end makes f the end of ctx. Whether that or the server has ended the attempt
+// is decided by ctx alone: servers send CANCELLED and DEADLINE_EXCEEDED too.
+func (f *failure) end(ctx context.Context) {
+	f.also = append(f.also, ctx.Err())
+	if cause := context.Cause(ctx); cause != ctx.Err() {
+		f.also = append(f.also, cause)
+	}
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		f.details.Class = backstay.Canceled
+		return
+	}
+	f.details.Class, f.details.Type = backstay.Transient, "timeout"
+}
+
+// unconnected says what it means that there was no connection. The text comes
+// from this process, since nothing has come from elsewhere.
+func (f *failure) unconnected(a *attempt) {
+	text := f.status.Message()
+	f.details.Class = backstay.Transient
+	switch {
+	case badHandshake(text):
+		f.details.Class, f.details.Type = backstay.Broken, "tls"
+	case a.refused.Load():
+		f.details.Type = "not_connected"
+	case strings.Contains(text, "connection refused"):
+		f.details.Type = "connection_refused"
+	case strings.Contains(text, "no such host"):
+		f.details.Type = "dns_not_found"
+	default:
+		f.details.Type = nameOf(codes.Unavailable)
+	}
+}
+
+// badHandshake reports whether the two ends cannot agree on TLS or credentials,
+// which another attempt will not mend. A handshake that took too long or was cut
+// is not meant.
+func badHandshake(text string) bool {
+	_, why, found := strings.Cut(text, "authentication handshake failed: ")
+	if !found {
+		return false
+	}
+	for _, passing := range []string{"EOF", "deadline exceeded", "timeout", "canceled", "reset by peer", "broken pipe", "closed network connection", "connection refused"} {
+		if strings.Contains(why, passing) {
+			return false
+		}
+	}
+	return true
+}
+
+// ClassifyStatus returns what a status means for policy where Config has no
+// Classify:
+//
+//   - UNAVAILABLE is Transient.
+//   - RESOURCE_EXHAUSTED is Throttled, and tried again only if the server says
+//     when to come back.
+//   - INTERNAL, UNKNOWN, DATA_LOSS and DEADLINE_EXCEEDED are Broken: failures of
+//     the server that are not tried again.
+//   - All others are answers, and Permanent.
+//
+// Messages that are too large for one side are Permanent, though their status is
+// RESOURCE_EXHAUSTED.
+func ClassifyStatus(st *status.Status) backstay.Class {
+	switch st.Code() {
+	case codes.OK:
+		return backstay.Success
+	case codes.Unavailable:
+		return backstay.Transient
+	case codes.ResourceExhausted:
+		if tooLarge(st.Message()) {
+			return backstay.Permanent
+		}
+		return backstay.Throttled
+	case codes.Internal, codes.Unknown, codes.DataLoss, codes.DeadlineExceeded:
+		return backstay.Broken
+	}
+	return backstay.Permanent
+}
+
+// tooLarge reports whether the text is that with which grpc-go refuses a message
+// for its size, on either side.
+func tooLarge(text string) bool {
+	text = strings.TrimPrefix(text, "grpc: ")
+	return strings.HasPrefix(text, "trying to send message larger than max") ||
+		strings.HasPrefix(text, "received message larger than max") ||
+		strings.HasPrefix(text, "received message after decompression larger than max") ||
+		strings.HasPrefix(text, "message after decompression larger than max")
+}
+
+func (c *client) classify(st *status.Status) backstay.Class {
+	switch {
+	case c.cfg.Classify != nil:
+		return c.cfg.Classify(st)
+	case slices.Contains(c.cfg.RetryOn, st.Code()):
+		return backstay.Transient
+	}
+	return ClassifyStatus(st)
+}
+
+// answered takes into account what the server has said besides the code.
+func (f *failure) answered(c *client, keyed bool) {
+	f.wait, f.pushed = pushback(f.attempt.trailer)
+	asked, hasInfo := retryInfo(f.status)
+	f.details.RetryAfter = asked
+	if err := keyError(f.status); err != nil {
+		f.also = append(f.also, err)
+		f.details.Class, f.details.Type = backstay.Classify(err), backstay.TypeOf(err)
+	} else if keyed && f.status.Code() == codes.Aborted && hasInfo {
+		f.details.Class = backstay.Pending
+	}
+	switch {
+	case f.pushed && f.wait < 0:
+		f.veto = "server_veto"
+	case f.details.Class == backstay.Throttled && !f.pushed && !hasInfo && c.cfg.Classify == nil:
+		f.veto = "non_retryable"
+	}
+}
+
+// pushback returns when the server wants the next attempt: gRFC A6. What cannot
+// be read means never.
+func pushback(trailer metadata.MD) (wait time.Duration, told bool) {
+	values := trailer["grpc-retry-pushback-ms"]
+	switch len(values) {
+	case 0:
+		return 0, false
+	case 1:
+		ms, err := strconv.ParseInt(values[0], 10, 64)
+		if err != nil || ms < 0 {
+			return -1, true
+		}
+		return time.Duration(min(ms, int64(maxPushback/time.Millisecond))) * time.Millisecond, true
+	}
+	return -1, true
+}
+
+// maxPushback is longer than anybody waits.
+const maxPushback = 1000 * time.Hour
+
+// retryInfo returns how long the details of a status ask to wait.
+func retryInfo(st *status.Status) (wait time.Duration, told bool) {
+	for _, d := range st.Details() {
+		if info, ok := d.(*errdetails.RetryInfo); ok {
+			return max(info.GetRetryDelay().AsDuration(), 0), true
+		}
+	}
+	return 0, false
+}
+
+// nameOf returns the name of a code as gRPC's documents write it.
+func nameOf(code codes.Code) string {
+	names := [...]string{
+		"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
+		"RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+	}
+	if int(code) < len(names) {
+		return names[code]
+	}
+	return "_OTHER"
+}

@@ -1,0 +1,98 @@
+package grpccall
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/backstay-go/backstay"
+)
+
+// outward returns err, the end of a call, as its caller gets it: gRPC's own
+// error where the policy has added nothing, else one whose status is that of the
+// last attempt, unchanged.
+func (c *client) outward(err error) error {
+	if err == nil {
+		return nil
+	}
+	if f, ok := err.(*failure); ok && len(f.also) == 0 {
+		return f.err
+	}
+	if c.channel != nil && backstay.TypeOf(err) == "no_endpoint" {
+		err = c.channel.explain(err)
+	}
+	return &callError{err: err, status: statusOf(err)}
+}
+
+// A callError is the end of a call as a status, over the error of the policy.
+type callError struct {
+	err    error
+	status *status.Status
+}
+
+// Error returns the text of the status, as gRPC's own errors do.
+func (e *callError) Error() string              { return e.status.Err().Error() }
+func (e *callError) Unwrap() error              { return e.err }
+func (e *callError) GRPCStatus() *status.Status { return e.status }
+
+// statusOf returns the status that err, which is not nil, means.
+func statusOf(err error) *status.Status {
+	if st := find(err); st != nil && st.Code() != codes.OK {
+		return st
+	}
+	code := codes.Unknown
+	if !errors.As(err, new(interface{ GRPCStatus() *status.Status })) {
+		code = codeOf(err)
+	}
+	return status.New(code, err.Error())
+}
+
+// codeOf returns the code of an error of ours that had nothing sent.
+func codeOf(err error) codes.Code {
+	if backstay.TypeOf(err) == "idempotency_key" {
+		return codes.InvalidArgument
+	}
+	if !backstay.NotSent(err) {
+		return codes.Unknown
+	}
+	switch backstay.Classify(err) {
+	case backstay.Throttled:
+		return codes.ResourceExhausted
+	case backstay.Permanent:
+		return codes.FailedPrecondition
+	case backstay.Canceled:
+		return codes.Canceled
+	}
+	return codes.Unavailable
+}
+
+// find returns the status of the first error in err's tree that has one, or
+// nil. The first of several errors that one wraps is what it is; the others are
+// its history. An error that says it is the end of a context is that, whatever
+// came of it further in.
+func find(err error) *status.Status {
+	if e, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
+		return e.GRPCStatus()
+	}
+	if err == context.DeadlineExceeded || err == context.Canceled {
+		return status.FromContextError(err)
+	}
+	if e, ok := err.(interface{ Is(error) bool }); ok && e.Is(context.DeadlineExceeded) {
+		return status.New(codes.DeadlineExceeded, err.Error())
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		if inner := e.Unwrap(); inner != nil {
+			return find(inner)
+		}
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			if inner != nil {
+				return find(inner)
+			}
+		}
+	}
+	return nil
+}

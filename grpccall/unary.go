@@ -1,0 +1,71 @@
+package grpccall
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/backstay-go/backstay"
+)
+
+// unary is the interceptor of unary calls.
+func (c *client) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	r := &Request{Method: method, Message: req, client: c, ctx: ctx, conn: cc, reply: reply, invoker: invoker}
+	r.take(opts)
+	if err := c.ready(r); err != nil {
+		r.tell(nil, err)
+		return err
+	}
+	resp, err := c.call(ctx, r)
+	if err == nil && !same(resp, reply) {
+		err = r.deliver(resp)
+	}
+	if err == nil && r.wants == nil {
+		return nil
+	}
+	final := r.final(resp, err)
+	err = c.outward(err)
+	r.tell(final, err)
+	return err
+}
+
+// invoke makes one attempt of a unary call.
+func (c *client) invoke(ctx context.Context, call *backstay.Call, r *Request) (any, error) {
+	a := r.attempt(call)
+	a.start(ctx, call, c)
+	a.reply = r.reply
+	if a != &r.first {
+		a.reply = fresh(r.reply)
+	}
+	defer a.over()
+	err := r.invoker(a, r.Method, r.Message, a.reply, r.conn, a.options(r, a.finished)...)
+	if err != nil {
+		return nil, c.failure(ctx, call, r, a, err)
+	}
+	return a.reply, nil
+}
+
+// deliver copies what another attempt than the first has decoded, or a
+// middleware has set, to where the caller expects it.
+func (r *Request) deliver(resp any) error {
+	if resp == nil {
+		return status.Errorf(codes.Internal, "grpccall: a middleware of the policy returned no error and no reply to %s", r.Method)
+	}
+	if !transfer(r.reply, resp) {
+		return status.Errorf(codes.Internal, "grpccall: a middleware of the policy set a %T as the reply to %s, which is a %T", resp, r.Method, r.reply)
+	}
+	return nil
+}
+
+// final returns the attempt that the call ended with, or nil.
+func (r *Request) final(resp any, err error) *attempt {
+	if err == nil {
+		return r.find(resp)
+	}
+	if f := failureIn(err); f != nil {
+		return f.attempt
+	}
+	return nil
+}

@@ -2,7 +2,6 @@ package grpccall
 
 import (
 	"context"
-	"io"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -25,24 +24,21 @@ const (
 // An attempt is the context that an attempt is made with, and what becomes of it.
 type attempt struct {
 	context.Context
-	streams  bool   // it may outlive the time that it has to answer
 	endpoint string // where the policy's balancer sends it, or ""
 	channel  *channel
 
-	opts    [8]grpc.CallOption
+	opts    [4]grpc.CallOption // room for those that most have
 	header  metadata.MD
 	trailer metadata.MD
 	peer    peer.Peer
-	reply   any
+	reply   any     // of a unary one
+	end     *ending // of a stream
 
 	refused atomic.Bool // its endpoint has no connection, and others have
 	told    atomic.Bool // gRPC has told the end of it
 
-	mu    sync.Mutex
-	call  *backstay.Call // while it may be used
-	after []func(error)  // to be called at the end of a stream
-	done  chan struct{}  // closed then
-	err   error          // with which it ended; to be read once done is closed
+	mu   sync.Mutex
+	call *backstay.Call // while it may be used
 }
 
 // attemptKey is under which an attempt is found in the contexts made of it.
@@ -65,7 +61,7 @@ func (a *attempt) Value(key any) any {
 // Deadline returns when the attempt has to end, which goes to the server. The
 // time for the first answer is not that of a stream.
 func (a *attempt) Deadline() (time.Time, bool) {
-	if a.streams {
+	if a.end != nil {
 		return deadline.Lasting(a.Context)
 	}
 	return a.Context.Deadline()
@@ -106,64 +102,20 @@ func (a *attempt) refuse() { a.refused.Store(true) }
 // options returns the caller's options and those by which the attempt learns
 // what becomes of it. They are not the caller's own variables, since attempts may
 // overlap.
-func (a *attempt) options(r *Request, finished func(error)) []grpc.CallOption {
+func (a *attempt) options(r *Request) []grpc.CallOption {
 	opts := append(a.opts[:0], r.opts...)
-	opts = append(opts, grpc.Trailer(&a.trailer), grpc.Peer(&a.peer), grpc.OnFinish(finished))
+	opts = append(opts, grpc.Trailer(&a.trailer), grpc.Peer(&a.peer), grpc.OnFinish(a.finished))
 	if r.wants != nil {
 		opts = append(opts, grpc.Header(&a.header))
 	}
 	return opts
 }
 
-// finished is told by gRPC that a unary attempt is over.
-func (a *attempt) finished(error) { a.told.Store(true) }
-
-// streamFinished is told by gRPC that a stream is over.
-func (a *attempt) streamFinished(err error) {
+// finished is told by gRPC that the attempt is over.
+func (a *attempt) finished(err error) {
 	a.told.Store(true)
-	a.end(err)
-}
-
-// end says that the stream is over. The first to say it is heard.
-func (a *attempt) end(err error) {
-	if err == io.EOF {
-		err = nil
-	}
-	a.mu.Lock()
-	if a.isOver() {
-		a.mu.Unlock()
-		return
-	}
-	a.err = err
-	close(a.done)
-	after := a.after
-	a.after = nil
-	a.mu.Unlock()
-	for _, f := range after {
-		f(err)
-	}
-}
-
-// isOver reports whether the stream has ended.
-func (a *attempt) isOver() bool {
-	select {
-	case <-a.done:
-		return true
-	default:
-		return false
-	}
-}
-
-// whenEnded calls f with the error that the stream ends with, or has.
-func (a *attempt) whenEnded(f func(error)) {
-	a.mu.Lock()
-	over := a.isOver()
-	if !over {
-		a.after = append(a.after, f)
-	}
-	a.mu.Unlock()
-	if over {
-		f(a.err)
+	if a.end != nil {
+		a.end.with(err)
 	}
 }
 

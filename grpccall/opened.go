@@ -24,7 +24,7 @@ type opened struct {
 // begin makes one attempt of a streaming call: it opens the stream, sends what
 // the caller has sent, and waits for headers.
 func (c *client) begin(ctx context.Context, call *backstay.Call, r *Request) (grpc.ClientStream, error) {
-	a := &attempt{streams: true, done: make(chan struct{})}
+	a := &attempt{end: newEnding()}
 	inner, cancel := context.WithCancel(ctx)
 	call.OnDone(func(error) { cancel() })
 	answered := false
@@ -35,7 +35,7 @@ func (c *client) begin(ctx context.Context, call *backstay.Call, r *Request) (gr
 		}
 	}()
 	a.start(inner, call, c)
-	cs, err := r.streamer(a, r.stream.desc, r.conn, r.Method, a.options(r, a.streamFinished)...)
+	cs, err := r.streamer(a, r.stream.desc, r.conn, r.Method, a.options(r)...)
 	a.over() // what gRPC picks from here on may be on another goroutine
 	if err != nil {
 		return nil, c.failure(ctx, call, r, a, err)
@@ -58,12 +58,12 @@ func (o *opened) answer(ctx context.Context) error {
 		return err
 	}
 	a := o.attempt
-	if !a.told.Load() && !a.isOver() && o.using.Load() == 0 {
+	if !a.told.Load() && !a.end.isOver() && o.using.Load() == 0 {
 		return nil // something between us and gRPC keeps it from us; the caller will see
 	}
 	select {
-	case <-a.done:
-		return a.err
+	case <-a.end.done:
+		return a.end.err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -125,7 +125,7 @@ func discard(inner grpc.ClientStream) {
 // hold keeps the call until its stream has ended.
 func hold(inner grpc.ClientStream, done func(error)) grpc.ClientStream {
 	if o, ok := inner.(*opened); ok && o != nil {
-		o.attempt.whenEnded(done)
+		o.attempt.end.then(done)
 	} else {
 		done(nil) // a middleware's
 	}

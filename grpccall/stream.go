@@ -125,7 +125,7 @@ func (s *stream) settle(inner grpc.ClientStream, err error) {
 	case s.err != nil:
 		s.end(s.err)
 	case o != nil:
-		o.attempt.whenEnded(s.end)
+		o.attempt.end.then(s.end)
 	}
 }
 
@@ -292,7 +292,7 @@ func (s *stream) RecvMsg(m any) error {
 	if err == nil && s.desc.ServerStreams {
 		return nil
 	}
-	o.attempt.end(err)
+	o.attempt.end.with(err)
 	if err == nil || err == io.EOF {
 		return err
 	}

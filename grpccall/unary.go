@@ -40,7 +40,7 @@ func (c *client) invoke(ctx context.Context, call *backstay.Call, r *Request) (a
 		a.reply = fresh(r.reply)
 	}
 	defer a.over()
-	err := r.invoker(a, r.Method, r.Message, a.reply, r.conn, a.options(r, a.finished)...)
+	err := r.invoker(a, r.Method, r.Message, a.reply, r.conn, a.options(r)...)
 	if err != nil {
 		return nil, c.failure(ctx, call, r, a, err)
 	}

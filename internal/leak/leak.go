@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Check fails the test if, when it ends, there are goroutines of this module or
-// of net/http that were not there when Check was called. They have a second to
+// Check fails the test if, when it ends, there are goroutines of this module,
+// of net/http or of gRPC that were not there when Check was called. They have a second to
 // go.
 func Check(t testing.TB) {
 	t.Helper()
@@ -46,5 +46,5 @@ func stacks() map[string]string {
 // matters reports whether a goroutine is one to look for. One that has only
 // been created does not show yet what it will do.
 func matters(stack string) bool {
-	return strings.Contains(stack, "backstay-go/backstay") || strings.Contains(stack, "net/http.")
+	return strings.Contains(stack, "backstay-go/backstay") || strings.Contains(stack, "net/http.") || strings.Contains(stack, "google.golang.org/grpc")
 }

@@ -46,8 +46,9 @@ func foreign(imported string) bool {
 // public is the packages that users import.
 var public = not(under("examples", "bench", "internal"))
 
-// adapters know a protocol.
-var adapters = []string{"httpcall", "grpccall"}
+// adapters know a protocol, and of the middleware what is named: a channel of
+// gRPC has its balancer within, and a server its own interceptor for keys.
+var adapters = map[string][]string{"httpcall": nil, "grpccall": {"idempotency", "loadbalance"}}
 
 // bank tests clients and servers together, so it imports them.
 const bank = "internal/transfers"
@@ -64,10 +65,10 @@ var bans = []ban{
 }
 
 func init() {
-	for _, a := range adapters {
+	for a, needed := range adapters {
 		others := func(imported string) bool {
 			of, ours := strings.CutPrefix(imported, module+"/")
-			return ours && of != a && !under("internal", a)(of)
+			return ours && !under("internal", a)(of) && !slices.Contains(needed, of)
 		}
 		bans = append(bans, ban{in: under(a), what: others, reason: "an adapter knows the core and not the middleware or another adapter: any policy works with any protocol"})
 	}
@@ -133,6 +134,9 @@ func TestBansCatchWhatTheyAreFor(t *testing.T) {
 		{"retry", "google.golang.org/grpc/codes", false, true},
 		{"grpccall", "google.golang.org/grpc/codes", false, false},
 		{"grpccall", module + "/httpcall", false, true},
+		{"grpccall", module + "/retry", false, true},
+		{"grpccall", module + "/idempotency", false, false},
+		{"httpcall", module + "/idempotency", false, true},
 		{"httpcall", module + "/retry", false, true},
 		{"httpcall", module + "/telemetry", true, false},
 		{"httpcall", module, false, false},

@@ -1,0 +1,4 @@
+package grpccall
+
+// KeyError is for the tests of both sides.
+var KeyError = keyError

@@ -12,9 +12,10 @@ import (
 )
 
 // Attempt returns a middleware that gives each attempt a span, and writes its
-// trace context into the headers of the request. It stands innermost; Observe
-// puts it there, together with Call. Without Call it does the same, but knows
-// nothing about the attempts before.
+// trace context into the headers of the request, or into the metadata of an
+// RPC. It stands innermost; Observe puts it there, together with Call. Without
+// Call it does the same, but knows nothing about the attempts before, and the
+// attempts of an RPC are CLIENT.
 func Attempt(cfg Config) backstay.Middleware { return &attempts{newInstruments(cfg)} }
 
 type attempts struct{ *instruments }
@@ -44,9 +45,7 @@ func (a *attempts) begin(ctx context.Context, call *backstay.Call) (inner contex
 		inner, s = a.span(ctx, call, tracer)
 	}
 	if p := a.propagator.get(); p != nil && !call.Traced {
-		if req := requestOf(call); req != nil {
-			p.inject(inner, req)
-		}
+		inner = p.inject(inner, call)
 	}
 	return inner, s
 }
@@ -70,15 +69,10 @@ func placeOf(ctx context.Context, call *backstay.Call) place {
 func (a *attempts) span(ctx context.Context, call *backstay.Call, tracer trace.Tracer) (inner context.Context, s *attemptSpan) {
 	inner = ctx
 	defer contain()
-	at, req := placeOf(ctx, call), requestOf(call)
-	name, attrs := callName(call), make([]attribute.KeyValue, 0, 8)
-	if req != nil {
-		name, attrs = httpName(req), appendHTTPStart(attrs, req)
-	} else {
-		attrs = appendAddress(attrs, serverAddress, serverPort, call.Target, 0)
-	}
+	at, req, r := placeOf(ctx, call), requestOf(call), rpcOf(call)
+	name, opts := startOf(call, req, r, at)
 	var span trace.Span
-	inner, span = start(ctx, tracer, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrs...))
+	inner, span = start(ctx, tracer, name, opts...)
 	recorded := span != nil && span.IsRecording()
 	if recorded || at.call != nil { // else a call inside would take at.call for its own
 		inner = context.WithValue(inner, inContext{}, at.number)
@@ -86,13 +80,29 @@ func (a *attempts) span(ctx context.Context, call *backstay.Call, tracer trace.T
 	if !recorded {
 		return inner, nil
 	}
-	s = &attemptSpan{span: span, ctx: ctx, parent: at.call, call: call}
+	s = &attemptSpan{span: span, ctx: ctx, parent: at.call, call: call, isRPC: r != nil}
 	if s.parent != nil {
 		s.parent.opened(s)
 	}
 	call.OnDone(s.end)
 	span.SetAttributes(a.describe(call, req, at)...)
 	return inner, s
+}
+
+// startOf returns the name and the options of an attempt's span. req is the
+// request of an HTTP call, r that of an RPC; those that it is not are nil.
+func startOf(call *backstay.Call, req *http.Request, r rpcRequest, at place) (name string, opts []trace.SpanStartOption) {
+	switch {
+	case req != nil:
+		return httpName(req), asClient(appendHTTPStart(make([]attribute.KeyValue, 0, 8), req))
+	case r == nil:
+		return callName(call), asClient(appendAddress(make([]attribute.KeyValue, 0, 2), serverAddress, serverPort, call.Target, 0))
+	case at.call == nil || !at.call.isRPC:
+		return startRPC(call, r)
+	}
+	// The call's span is the CLIENT span of the RPC. Another one inside it would
+	// have the RPC counted twice.
+	return callName(call), []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindInternal)}
 }
 
 // describe returns what is told of a recorded attempt besides its start.
@@ -115,6 +125,7 @@ type attemptSpan struct {
 	ctx    context.Context // the attempt's, above its span
 	parent *callSpan       // nil where the call is not recorded
 	call   *backstay.Call  // only compared
+	isRPC  bool            // it has the code
 	ended  bool            // next has returned
 	failed bool            // and that was no success
 	left   time.Time       // when next returned, where nothing is left to read
@@ -133,6 +144,9 @@ func (s *attemptSpan) returned(call *backstay.Call, err error) {
 	if resp != nil {
 		s.span.SetAttributes(appendHTTPResponse(make([]attribute.KeyValue, 0, 3), resp)...)
 	}
+	if s.isRPC && !s.left.IsZero() {
+		setStatusCode(s.span, err)
+	}
 	if t := errorType(s.ctx, resp, err); t != "" {
 		s.failed = true
 		fail(s.span, t)
@@ -144,6 +158,9 @@ func (s *attemptSpan) returned(call *backstay.Call, err error) {
 func (s *attemptSpan) end(err error) {
 	defer contain()
 	defer s.finish()
+	if s.isRPC && s.ended && s.left.IsZero() {
+		setStatusCode(s.span, err)
+	}
 	switch {
 	case !s.ended: // a panic
 		fail(s.span, other)

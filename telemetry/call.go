@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -40,14 +41,27 @@ func (c *calls) begin(ctx context.Context, call *backstay.Call) (inner context.C
 		return ctx, nil
 	}
 	var span trace.Span
-	inner, span = start(ctx, tracer, callName(call), c.callOptions...)
+	name, opts, isRPC := c.startOf(call)
+	inner, span = start(ctx, tracer, name, opts...)
 	if span == nil || !span.IsRecording() {
 		return inner, nil
 	}
-	s = &callSpan{span: span, ctx: ctx}
+	s = &callSpan{span: span, ctx: ctx, isRPC: isRPC}
 	call.OnDone(s.end)
 	call.Watch(s)
 	return context.WithValue(inner, inContext{}, s), s
+}
+
+// startOf returns the name and the options of a call's span, and whether it
+// stands for an RPC: not where something beneath makes such a span of each
+// attempt.
+func (c *calls) startOf(call *backstay.Call) (name string, opts []trace.SpanStartOption, isRPC bool) {
+	r := rpcOf(call)
+	if r == nil || call.Traced {
+		return callName(call), c.callOptions, false
+	}
+	name, opts = startRPC(call, r)
+	return name, slices.Concat(c.callOptions, opts), true // the later kind holds
 }
 
 func callName(call *backstay.Call) string {
@@ -61,6 +75,7 @@ func callName(call *backstay.Call) string {
 type callSpan struct {
 	span     trace.Span
 	ctx      context.Context // the caller's
+	isRPC    bool            // it is CLIENT, and has the code
 	attempts atomic.Int32    // that were begun
 	ended    bool            // next has returned
 	failed   bool            // and that was no success
@@ -81,6 +96,9 @@ func (s *callSpan) returned(call *backstay.Call, err error) {
 	if n > 0 || !call.Sent() { // else there is no Attempt in the stack to count them
 		s.span.SetAttributes(callAttempts.Int(n))
 	}
+	if s.isRPC && err != nil {
+		setStatusCode(s.span, err)
+	}
 	outcome, errorType := s.verdict(call, err)
 	s.conclude(outcome, errorType)
 }
@@ -89,6 +107,9 @@ func (s *callSpan) returned(call *backstay.Call, err error) {
 func (s *callSpan) end(err error) {
 	defer contain()
 	defer s.span.End()
+	if s.isRPC && !s.failed {
+		setStatusCode(s.span, err)
+	}
 	switch {
 	case !s.ended: // a panic
 		s.conclude("non_retryable", other)

@@ -11,6 +11,13 @@
 // what the callee did for each attempt, why there was another one, and how long
 // the pause was.
 //
+// With RPCs it is the other way round, because the conventions know no attempts
+// of an RPC and count its CLIENT spans: the call's span is CLIENT and follows
+// the conventions for RPC, its attempts are INTERNAL. Over otelgrpc, which makes
+// a CLIENT span of each attempt, the call's span is INTERNAL and we make none of
+// attempts. error.type is the status that the server sent, such as UNAVAILABLE,
+// or one of our own names, such as circuit_open.
+//
 // The trace context is written by the Propagator. OpenTelemetry has none until
 // the program sets one:
 //

@@ -8,6 +8,8 @@ import (
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/propagation"
+
+	"github.com/backstay-go/backstay"
 )
 
 // A propagator writes the trace context into headers.
@@ -37,10 +39,22 @@ func propagatorOf(p propagation.TextMapPropagator) *propagator {
 	return &propagator{p, fields}
 }
 
-// inject writes the trace context of ctx into the request, in place of what the
-// caller has put there: two of them would be ambiguous.
-func (p *propagator) inject(ctx context.Context, req *http.Request) {
+// inject writes the trace context of ctx into the request of the call. The
+// metadata of an RPC is in the context that it returns.
+func (p *propagator) inject(ctx context.Context, call *backstay.Call) (with context.Context) {
+	with = ctx
 	defer contain()
+	if req := requestOf(call); req != nil {
+		p.injectHTTP(ctx, req)
+	} else if r := rpcOf(call); r != nil {
+		with = p.injectRPC(ctx, r)
+	}
+	return with
+}
+
+// injectHTTP writes the trace context of ctx into req, in place of what the
+// caller has put there: two of them would be ambiguous.
+func (p *propagator) injectHTTP(ctx context.Context, req *http.Request) {
 	if req.Header == nil {
 		req.Header = http.Header{}
 	}

@@ -18,6 +18,9 @@ const (
 	peerPort           = semconv.NetworkPeerPortKey
 	protocolName       = semconv.NetworkProtocolNameKey
 	protocolVersion    = semconv.NetworkProtocolVersionKey
+	rpcMethod          = semconv.RPCMethodKey
+	rpcStatusCode      = semconv.RPCResponseStatusCodeKey
+	rpcSystem          = semconv.RPCSystemNameKey
 	serverAddress      = semconv.ServerAddressKey
 	serverPort         = semconv.ServerPortKey
 	urlFull            = semconv.URLFullKey

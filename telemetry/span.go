@@ -23,6 +23,12 @@ func start(ctx context.Context, t trace.Tracer, name string, opts ...trace.SpanS
 	return inner, span
 }
 
+// asClient returns the options of a CLIENT span that begins with attrs, which are
+// what a sampler may want to see.
+func asClient(attrs []attribute.KeyValue) []trace.SpanStartOption {
+	return []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrs...)}
+}
+
 // fail gives a span the status of a failure and its error.type, which is all
 // that is told of the error: its text may hold anything.
 func fail(span trace.Span, errorType string) {
@@ -56,6 +62,9 @@ func known(errorType string) string {
 	switch errorType {
 	case "timeout", "canceled", "connection_refused", "connection_reset", "dns_not_found", "tls",
 		"circuit_open", "rate_limited", "budget_exhausted", "no_endpoint":
+		return errorType
+	}
+	if isStatusCode(errorType) {
 		return errorType
 	}
 	if n, err := strconv.Atoi(errorType); err == nil && len(errorType) == 3 && n >= 100 {

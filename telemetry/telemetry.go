@@ -18,9 +18,9 @@ type Config struct {
 	// anew at each call.
 	TracerProvider trace.TracerProvider
 
-	// Propagator writes the trace context into the headers of each attempt,
-	// also where there are no spans. nil means otel.GetTextMapPropagator(),
-	// asked anew at each call.
+	// Propagator writes the trace context into the headers or metadata of each
+	// attempt, also where there are no spans. nil means
+	// otel.GetTextMapPropagator(), asked anew at each call.
 	Propagator propagation.TextMapPropagator
 
 	// Policy is the resilience.policy.name of the spans, such as "orders".
@@ -28,7 +28,8 @@ type Config struct {
 	Policy string
 
 	// NoAttemptSpans leaves the spans of attempts to somebody else, or out. It
-	// is not needed over an otelhttp.Transport, which httpcall detects.
+	// is not needed over an otelhttp.Transport, which httpcall detects, nor
+	// over otelgrpc, which grpccall detects.
 	NoAttemptSpans bool
 }
 

@@ -56,7 +56,7 @@ func (c *client) failure(ctx context.Context, call *backstay.Call, r *Request, a
 	f := &failure{err: err, status: st, attempt: a}
 	f.details.NotSent = a.unsent()
 	switch {
-	case ctx.Err() != nil && (st.Code() == codes.Canceled || st.Code() == codes.DeadlineExceeded || !isStatus):
+	case (st.Code() == codes.Canceled || st.Code() == codes.DeadlineExceeded || !isStatus) && ended(ctx):
 		f.end(ctx)
 		return f
 	case f.details.NotSent && st.Code() == codes.Unavailable:
@@ -70,6 +70,15 @@ func (c *client) failure(ctx context.Context, call *backstay.Call, r *Request, a
 		f.veto = "service_config"
 	}
 	return f
+}
+
+// ended reports whether ctx has ended. The server has the same deadline, and its
+// word of it may be here before our own timer has run: then that is about to.
+func ended(ctx context.Context) bool {
+	if at, ok := ctx.Deadline(); ok && !time.Now().Before(at) {
+		<-ctx.Done()
+	}
+	return ctx.Err() != nil
 }
 
 // end makes f the end of ctx. Whether that or the server has ended the attempt

@@ -1,28 +1,36 @@
 package main
 
 import (
+	"time"
+
+	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/breaker"
+	"github.com/backstay-go/backstay/grpccall"
+	"github.com/backstay-go/backstay/idempotency"
+	"github.com/backstay-go/backstay/retry"
+	"github.com/backstay-go/backstay/telemetry"
+	"github.com/backstay-go/backstay/timeout"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
 )
 
-// A client is a way to call the shop: what it is called in the table, and the
-// options of its channel.
+// A client is a way to call the shop: the options of its channel.
 type client struct {
 	name    string
 	options []grpc.DialOption
 }
 
-// turns is gRPC as it comes, asked for turns.
+// turns is gRPC with nothing but a turn for each server.
 func turns() client {
 	return client{"round_robin", []grpc.DialOption{
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`),
 	}}
 }
 
-// again is gRPC with its own retries. They know nothing about keys, and nothing
-// about which methods may be called twice but what is written here.
+// again is gRPC with its own retries, which cannot know whether a failed attempt
+// has placed the order.
 func again() client {
 	return client{"with retryPolicy", []grpc.DialOption{
 		grpc.WithDefaultServiceConfig(`{
@@ -41,7 +49,24 @@ func again() client {
 	}}
 }
 
-// dial returns a channel to the servers, as a resolver has found them.
+// surviving is what this module is for.
+func surviving(policy *backstay.Policy, spans *spans) client {
+	policy = telemetry.Observe(policy, telemetry.Config{TracerProvider: spans.provider})
+	return client{"backstay", grpccall.DialOptions(policy, grpccall.Config{ServiceConfig: `{"loadBalancingConfig": [{"round_robin": {}}]}`})}
+}
+
+// policy is what happens to a call, from the outside in.
+func policy() *backstay.Policy {
+	return backstay.New(
+		idempotency.Keys(idempotency.KeysConfig{}),
+		timeout.Call(2*time.Second),
+		retry.New(retry.Config{}),
+		breaker.NewGroup(breaker.Config{}, breaker.ByTarget),
+		timeout.Attempt(500*time.Millisecond),
+	)
+}
+
+// dial returns a channel to the servers that a resolver has found.
 func (c client) dial(f *fleet) (*grpc.ClientConn, error) {
 	found := manual.NewBuilderWithScheme("shop")
 	var endpoints []resolver.Endpoint

@@ -40,6 +40,16 @@ var (
 	}
 )
 
+// often returns how many of the calls are of the task's method.
+func (t task) often() (n int) {
+	for i := range calls {
+		if day[i%len(day)].method == t.method {
+			n++
+		}
+	}
+	return n
+}
+
 // meant returns the items that the i-th call is to order.
 func meant(i int) (items []string) {
 	for part := range day[i%len(day)].orders {
@@ -48,10 +58,10 @@ func meant(i int) (items []string) {
 	return items
 }
 
-// open is how the shop is used by people who do not wait for each other: calls
+// use is how the shop is used by people who do not wait for each other: calls
 // at a steady pace. It returns how many of each method failed and, sorted, how
 // long they took.
-func open(ctx context.Context, shop ordersv1.OrdersClient) (failed map[string][]error, latencies []time.Duration) {
+func use(ctx context.Context, shop ordersv1.OrdersClient) (failed map[string][]error, latencies []time.Duration) {
 	var (
 		all sync.WaitGroup
 		mu  sync.Mutex

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/backstay-go/backstay/examples/grpc/ordersv1"
+	"github.com/backstay-go/backstay/grpccall"
+	"github.com/backstay-go/backstay/idempotency"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -49,8 +51,15 @@ func newFleet() *fleet {
 	}}
 }
 
-// start has the servers listen, each on a port of its own.
+// start has the servers listen, each on a port of its own. They share the keys
+// of the orders that were placed, as servers of several processes would through
+// Redis or PostgreSQL.
 func (f *fleet) start() error {
+	once := grpccall.UnaryServerInterceptor(idempotency.NewGuard(idempotency.GuardConfig{}), grpccall.ServerConfig{
+		Methods:  []string{ordersv1.Orders_Place_FullMethodName},
+		Tenant:   grpccall.OneTenant,
+		Optional: true, // two of the clients here know no keys
+	})
 	for _, s := range f.servers {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -60,7 +69,7 @@ func (f *fleet) start() error {
 		s.address = l.Addr().String()
 		s.turns = map[string]int{}
 		s.grpc = grpc.NewServer(
-			grpc.ChainUnaryInterceptor(s.troubleUnary),
+			grpc.ChainUnaryInterceptor(s.troubleUnary, once),
 			grpc.ChainStreamInterceptor(s.troubleStream),
 		)
 		ordersv1.RegisterOrdersServer(s.grpc, f.shop)
@@ -105,7 +114,8 @@ func (s *server) troubleUnary(ctx context.Context, req any, info *grpc.UnaryServ
 }
 
 // troubleStream fails a stream before its first message. One whose requests are
-// a stream is spared: nobody can make it again but the application.
+// a stream is spared, since grpccall leaves it to the application to make that
+// again.
 func (s *server) troubleStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 	if err := s.begin(stream.Context()); err != nil {
 		return err

@@ -24,6 +24,7 @@ const (
 // An attempt is the context that an attempt is made with, and what becomes of it.
 type attempt struct {
 	context.Context
+	keyed    bool   // it has an idempotency key
 	endpoint string // where the policy's balancer sends it, or ""
 	channel  *channel
 
@@ -70,7 +71,7 @@ func (a *attempt) Deadline() (time.Time, bool) {
 // start makes a an attempt under ctx.
 func (a *attempt) start(ctx context.Context, call *backstay.Call, c *client) {
 	a.Context = outgoing(ctx, call)
-	a.call = call
+	a.call, a.keyed = call, call.IdempotencyKey != ""
 	if c.channel != nil {
 		a.endpoint, a.channel = call.Endpoint, c.channel
 	}

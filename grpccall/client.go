@@ -91,9 +91,12 @@ func (c *client) connection(cc *grpc.ClientConn) *connection {
 
 // authority returns a target without its scheme and the server that resolves it.
 func authority(target string) string {
-	_, rest, ok := strings.Cut(target, ":")
+	scheme, rest, ok := strings.Cut(target, ":")
 	if !ok {
 		return target
+	}
+	if scheme == "unix" {
+		return strings.TrimPrefix(rest, "//") // a path
 	}
 	if rest, ok = strings.CutPrefix(rest, "//"); ok {
 		_, rest, _ = strings.Cut(rest, "/")

@@ -51,20 +51,20 @@ func failureIn(err error) *failure {
 }
 
 // failure returns err, the end of an attempt, with what it means for policy.
-func (c *client) failure(ctx context.Context, call *backstay.Call, r *Request, a *attempt, err error) error {
+func (c *client) failure(ctx context.Context, r *Request, a *attempt, err error) error {
 	st, isStatus := status.FromError(err)
 	f := &failure{err: err, status: st, attempt: a}
 	f.details.NotSent = a.unsent()
 	switch {
 	case (st.Code() == codes.Canceled || st.Code() == codes.DeadlineExceeded || !isStatus) && ended(ctx):
-		f.end(ctx)
+		f.end(ctx, isStatus)
 		return f
 	case f.details.NotSent && st.Code() == codes.Unavailable:
 		f.unconnected(a)
 	default:
 		f.details.Type = nameOf(st.Code())
 		f.details.Class = c.classify(st)
-		f.answered(c, call.IdempotencyKey != "")
+		f.answered(c)
 	}
 	if c.cfg.ServiceRetry == DeferToServiceConfig && r.serviceRetries() {
 		f.veto = "service_config"
@@ -83,7 +83,10 @@ func ended(ctx context.Context) bool {
 
 // end makes f the end of ctx. Whether that or the server has ended the attempt
 // is decided by ctx alone: servers send CANCELLED and DEADLINE_EXCEEDED too.
-func (f *failure) end(ctx context.Context) {
+func (f *failure) end(ctx context.Context, isStatus bool) {
+	if !isStatus {
+		f.status = status.FromContextError(ctx.Err())
+	}
 	f.also = append(f.also, ctx.Err())
 	if cause := context.Cause(ctx); cause != ctx.Err() {
 		f.also = append(f.also, cause)
@@ -180,14 +183,14 @@ func (c *client) classify(st *status.Status) backstay.Class {
 }
 
 // answered takes into account what the server has said besides the code.
-func (f *failure) answered(c *client, keyed bool) {
+func (f *failure) answered(c *client) {
 	f.wait, f.pushed = pushback(f.attempt.trailer)
 	asked, hasInfo := retryInfo(f.status)
 	f.details.RetryAfter = asked
 	if err := keyError(f.status); err != nil {
 		f.also = append(f.also, err)
 		f.details.Class, f.details.Type = backstay.Classify(err), backstay.TypeOf(err)
-	} else if keyed && f.status.Code() == codes.Aborted && hasInfo {
+	} else if f.attempt.keyed && f.status.Code() == codes.Aborted && hasInfo {
 		f.details.Class = backstay.Pending
 	}
 	switch {

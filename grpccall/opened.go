@@ -18,7 +18,8 @@ type opened struct {
 	grpc.ClientStream
 	attempt *attempt
 	cancel  context.CancelFunc
-	using   atomic.Int32 // calls of the caller's in it
+	using   atomic.Int32      // calls of the caller's in it
+	failure func(error) error // says what an error of it means for policy
 }
 
 // begin makes one attempt of a streaming call: it opens the stream, sends what
@@ -38,14 +39,15 @@ func (c *client) begin(ctx context.Context, call *backstay.Call, r *Request) (gr
 	cs, err := r.streamer(a, r.stream.desc, r.conn, r.Method, a.options(r)...)
 	a.over() // what gRPC picks from here on may be on another goroutine
 	if err != nil {
-		return nil, c.failure(ctx, call, r, a, err)
+		return nil, c.failure(ctx, r, a, err)
 	}
 	o := &opened{ClientStream: cs, attempt: a, cancel: cancel}
+	o.failure = func(err error) error { return c.failure(ctx, r, a, err) }
 	if err = r.stream.take(o); err == nil {
 		err = o.answer(ctx)
 	}
 	if err != nil {
-		return nil, r.stream.failure(c.failure(ctx, call, r, a, err))
+		return nil, r.stream.failure(o.failure(err))
 	}
 	answered = true
 	return o, nil
@@ -125,7 +127,12 @@ func discard(inner grpc.ClientStream) {
 // hold keeps the call until its stream has ended.
 func hold(inner grpc.ClientStream, done func(error)) grpc.ClientStream {
 	if o, ok := inner.(*opened); ok && o != nil {
-		o.attempt.end.then(done)
+		o.attempt.end.then(func(err error) {
+			if err != nil {
+				err = o.failure(err)
+			}
+			done(err)
+		})
 	} else {
 		done(nil) // a middleware's
 	}

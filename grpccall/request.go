@@ -49,13 +49,19 @@ func (r *Request) RPC() (system, method string) {
 }
 
 // SetHeader returns ctx with the metadata to be sent in which key has this value
-// only.
+// only; without any if value is empty.
 func (r *Request) SetHeader(ctx context.Context, key, value string) context.Context {
+	if value == "" && len(metadata.ValueFromOutgoingContext(ctx, key)) == 0 {
+		return ctx
+	}
 	md, ok := metadata.FromOutgoingContext(ctx)
 	if !ok {
 		md = metadata.MD{}
 	}
-	md.Set(key, value)
+	md.Delete(key)
+	if value != "" {
+		md.Set(key, value)
+	}
 	return metadata.NewOutgoingContext(ctx, md)
 }
 

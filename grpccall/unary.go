@@ -42,7 +42,7 @@ func (c *client) invoke(ctx context.Context, call *backstay.Call, r *Request) (a
 	defer a.over()
 	err := r.invoker(a, r.Method, r.Message, a.reply, r.conn, a.options(r)...)
 	if err != nil {
-		return nil, c.failure(ctx, call, r, a, err)
+		return nil, c.failure(ctx, r, a, err)
 	}
 	return a.reply, nil
 }

@@ -18,7 +18,7 @@ type rpcRequest interface {
 	RPC() (system, method string)
 
 	// SetHeader returns ctx with the metadata of an attempt, in which key has
-	// this value only.
+	// this value only, or none if value is empty.
 	SetHeader(ctx context.Context, key, value string) context.Context
 }
 
@@ -63,17 +63,18 @@ func isStatusCode(errorType string) bool {
 // is in its context.
 type rpcCarrier struct {
 	rpcRequest
-	ctx context.Context
+	ctx   context.Context
+	stale []string // fields that the caller may have put there
 }
 
 // carriers saves the allocation of one where there is nothing to write.
 var carriers = sync.Pool{New: func() any { return &rpcCarrier{} }}
 
-// injectRPC returns ctx with its trace context in the metadata of r. Of what the
-// caller has put there, it leaves the fields for which there is no value now.
+// injectRPC returns ctx with its trace context in the metadata of r, in place of
+// what the caller has put there. Where there is none, that stays.
 func (p *propagator) injectRPC(ctx context.Context, r rpcRequest) context.Context {
 	c := carriers.Get().(*rpcCarrier)
-	c.rpcRequest, c.ctx = r, ctx
+	c.rpcRequest, c.ctx, c.stale = r, ctx, p.fields
 	p.Inject(ctx, c)
 	ctx = c.ctx
 	*c = rpcCarrier{}
@@ -87,6 +88,15 @@ func (c *rpcCarrier) Keys() []string    { return nil }
 
 // Set writes one field.
 func (c *rpcCarrier) Set(key, value string) {
+	stale := c.stale
+	c.stale = nil
+	for _, field := range stale {
+		c.set(field, "")
+	}
+	c.set(key, value)
+}
+
+func (c *rpcCarrier) set(key, value string) {
 	if ctx := c.SetHeader(c.ctx, key, value); ctx != nil {
 		c.ctx = ctx
 	}

@@ -39,6 +39,9 @@ func (*rpc) SetHeader(ctx context.Context, key, value string) context.Context {
 		md = map[string]string{}
 	}
 	md[key] = value
+	if value == "" {
+		delete(md, key)
+	}
 	return context.WithValue(ctx, metadata{}, md)
 }
 
@@ -376,8 +379,12 @@ func TestEachAttemptOfAnRPCCarriesItsOwnSpan(t *testing.T) {
 		var carried []string
 		outcomes := ends(answered("UNAVAILABLE"), nil)
 		ctx := (&rpc{}).SetHeader(trace.ContextWithRemoteSpanContext(t.Context(), remote), "traceparent", "stale")
+		ctx = (&rpc{}).SetHeader(ctx, "tracestate", "stale")
 		do := rpcs(telemetry.Observe(backstay.New(retry.New(threeTries)), cfg), func(ctx context.Context) error {
 			carried = append(carried, metadataOf(ctx)["traceparent"])
+			if stale := metadataOf(ctx)["tracestate"] != ""; stale != (carried[0] == "stale") {
+				t.Errorf("%s: the caller's tracestate is beside the traceparent %s", row.name, carried[0])
+			}
 			return outcomes(ctx)
 		})
 		if _, err := do(ctx, &rpc{row.traced}); err != nil {

@@ -247,7 +247,8 @@ func (b *Balancer) handle(f func()) {
 
 // wrapping is what WrapOver finds beneath the balancer.
 type (
-	// A blocker turns calls away by their endpoint.
+	// A blocker turns calls away by their endpoint. One that Judges is a breaker;
+	// another knows which endpoints are connected.
 	blocker interface{ Blocks(endpoint string) bool }
 	// A forgetter keeps something for each endpoint.
 	forgetter interface{ Forget(endpoint string) }
@@ -259,15 +260,20 @@ func (b *Balancer) WrapOver(next backstay.Func, below []backstay.Middleware) bac
 	b.mustBeMade()
 	s := &seat{balancer: b, next: next}
 	for _, m := range below {
-		if p, ok := m.(backstay.Part); !ok || !p.Traits().NeedsEndpoint {
+		p, ok := m.(backstay.Part)
+		if !ok || !p.Traits().NeedsEndpoint {
 			continue
 		}
 		if g, ok := m.(blocker); ok {
 			s.blockers = append(s.blockers, g)
+			s.connects = s.connects || !p.Traits().Judges
 		}
 		if g, ok := m.(forgetter); ok {
 			b.remember(g)
 		}
+	}
+	if s.connects {
+		return s.connected
 	}
 	return s.run
 }

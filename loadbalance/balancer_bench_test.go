@@ -2,6 +2,7 @@ package loadbalance_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -45,5 +46,26 @@ func BenchmarkCall(b *testing.B) {
 				_, _ = do(b.Context(), 0)
 			}
 		})
+	}
+}
+
+// BenchmarkDesk measures whole calls that pick at a desk and end the lease,
+// without and with a look at which endpoints are connected. "nothing" in
+// BenchmarkCall is the call alone.
+func BenchmarkDesk(b *testing.B) {
+	for _, n := range []int{3, 100} {
+		addresses := addressesOf(n)
+		for _, row := range []struct {
+			name   string
+			blocks func(string) bool
+		}{{"PeakEWMA", nil}, {"PeakEWMA,blocks", func(address string) bool { return address == addresses[0] }}} {
+			b.Run(fmt.Sprintf("%s/n=%d", row.name, n), func(b *testing.B) {
+				b.ReportAllocs()
+				d := loadbalance.New(loadbalance.PeakEWMA(), addresses...).Desk(row.blocks)
+				for b.Loop() {
+					_ = pickAndEnd(b.Context(), d)
+				}
+			})
+		}
 	}
 }

@@ -13,7 +13,8 @@
 //
 // The pick is the Endpoint of the backstay.Call. Package httpcall connects to
 // it with the URL left as it is; a function of your own reads it in
-// backstay.Op.Do.
+// backstay.Op.Do. Whoever cannot stand around an attempt, such as the picker of
+// a gRPC channel, picks at a [Balancer.Desk].
 //
 // # Which strategy
 //

@@ -64,7 +64,9 @@ func (b *Balancer) settle(a attempt, at time.Duration, v verdict, err error) {
 		a.ignore()
 	case refused, answered:
 		n.tally.add(at, false)
-		n.observe(at, took)
+		if !a.untimed {
+			n.observe(at, took)
+		}
 		if v == refused { // quick because nothing was done, which must not draw calls
 			n.atLeastAsSlow(at, b.typical(n))
 		}

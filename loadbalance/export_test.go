@@ -39,3 +39,6 @@ func (b *Balancer) SetTurn(turn uint32) {
 
 // Turns returns how long the sequence of a Weighted is.
 func (b *Balancer) Turns() int { return len(b.set.Load().root.(*schedule).turns) }
+
+// Waiting returns how many attempts at the node wait for an answer.
+func (n *Node) Waiting() int { return int(n.waiting.Load() >> ageBits) }

@@ -61,6 +61,11 @@ func judge(ctx context.Context, call *backstay.Call, n *Node, took time.Duration
 	if !call.Sent() || backstay.TypeOf(err) == circuitOpen {
 		return unsent // by a policy of its own, where the function has one
 	}
+	return weigh(ctx, n, took, err)
+}
+
+// weigh returns what err, of an attempt that was sent, says by itself.
+func weigh(ctx context.Context, n *Node, took time.Duration, err error) verdict {
 	switch over := ctx.Err(); {
 	case over == nil:
 	case !errors.Is(over, context.DeadlineExceeded):

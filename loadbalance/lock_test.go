@@ -45,7 +45,7 @@ func TestPickTakesNoLock(t *testing.T) {
 		group := breaker.NewGroup(breaker.Config{}, breaker.ByEndpoint)
 		group.Breaker(b.Addresses()[1]).ForceOpen()
 		var s service
-		calls := []func(context.Context) error{s.under(b), s.under(again, b), s.under(b, group), s.under(again, b, group)}
+		calls := []func(context.Context) error{s.under(b), s.under(again, b), s.under(b, group), s.under(again, b, group), picked(b.Desk(group.Blocks))}
 		over := make(chan error, 1)
 		b.WhileLocked(func() {
 			go func() {
@@ -67,4 +67,9 @@ func TestPickTakesNoLock(t *testing.T) {
 			}
 		})
 	}
+}
+
+// picked returns what makes a call that picks at d.
+func picked(d *loadbalance.Desk) func(context.Context) error {
+	return func(ctx context.Context) error { return pickAndEnd(ctx, d) }
 }

@@ -11,7 +11,8 @@ import (
 type seat struct {
 	balancer *Balancer
 	next     backstay.Func
-	blockers []blocker // the breakers beneath
+	blockers []blocker // the breakers beneath, and what knows connections
+	connects bool      // one of them knows connections
 }
 
 // run makes one attempt at the endpoint that it picks. Where a breaker beneath
@@ -25,8 +26,8 @@ func (s *seat) run(ctx context.Context, call *backstay.Call) error {
 			s.reject(call, err)
 			return err
 		}
-		a := attempt{node: n, began: s.balancer.now(call), probe: probe, life: n.cameBack.Load()}
-		if err = s.try(ctx, call, a); err == nil || i == maxRepicks || !s.turnedAway(call, err) || !s.Untried(ctx, call) {
+		a := n.attempt(s.balancer.now(call), probe)
+		if err = s.try(ctx, call, a); err == nil || i == maxRepicks || !s.rejected(call, err) || !s.Untried(ctx, call) {
 			return err
 		}
 		call.Begin() // or the rejection would be when the call had its answer
@@ -61,8 +62,14 @@ func (s *seat) try(ctx context.Context, call *backstay.Call, a attempt) error {
 	return err
 }
 
-// turnedAway reports whether err is the rejection of a breaker beneath.
+// turnedAway reports whether err is how an endpoint is passed over that the
+// pick should have passed over. It says nothing about its health.
 func (s *seat) turnedAway(call *backstay.Call, err error) bool {
+	return s.rejected(call, err) || s.connects && unconnected(err)
+}
+
+// rejected reports whether err is the rejection of a breaker beneath.
+func (s *seat) rejected(call *backstay.Call, err error) bool {
 	return len(s.blockers) > 0 && !call.Sent() && backstay.TypeOf(err) == circuitOpen
 }
 
@@ -134,8 +141,14 @@ func (s *seat) Untried(ctx context.Context, call *backstay.Call) bool {
 
 // An attempt is at a node.
 type attempt struct {
-	node  *Node
-	began time.Duration
-	probe bool  // the one that finds out whether the node is well again
-	life  int64 // when the node had come back last
+	node    *Node
+	began   time.Duration
+	probe   bool  // the one that finds out whether the node is well again
+	untimed bool  // how long it took says nothing about latency
+	life    int64 // when the node had come back last
+}
+
+// attempt returns an attempt at n that begins now.
+func (n *Node) attempt(now time.Duration, probe bool) attempt {
+	return attempt{node: n, began: now, probe: probe, life: n.cameBack.Load()}
 }

@@ -1,19 +1,166 @@
 package grpccall
 
 import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"weak"
+
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 
 	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/loadbalance"
 )
 
-// A channel is a stub until the balancer is there.
+// A channel is what the interceptors of a gRPC channel share with its balancer,
+// where the policy has the balancer that picks: the policy picks an endpoint for
+// each attempt, and the connections are made for the policy's endpoints.
 type channel struct {
+	id            string
+	balancer      *loadbalance.Balancer
+	stack         []backstay.Middleware
+	own           bool // the endpoints come from elsewhere than the resolver
+	health        health
 	waitsForReady func(*backstay.Call) bool
+
+	conn     atomic.Pointer[grpc.ClientConn]
+	attached atomic.Pointer[connector] // nil until the first resolution, and while idle
+
+	mu      sync.Mutex
+	changed context.Context // ended by the next change, nil if nobody waits for one
+	tell    context.CancelFunc
 }
 
-func newChannel(*backstay.Policy, Config) *channel { return nil }
+// newChannel returns the channel of a policy, or nil if the policy has no
+// balancer.
+func newChannel(p *backstay.Policy, cfg Config) *channel {
+	c := &channel{
+		stack:         p.Stack(),
+		health:        health{service: cfg.HealthService, off: cfg.NoHealth},
+		waitsForReady: func(*backstay.Call) bool { return false },
+	}
+	at := slices.IndexFunc(c.stack, func(m backstay.Middleware) bool {
+		b, ok := m.(*loadbalance.Balancer)
+		if ok {
+			c.balancer = b
+		}
+		return ok
+	})
+	if at < 0 {
+		return nil
+	}
+	c.own = cfg.IgnoreResolver || len(c.balancer.Addresses()) > 0
+	c.stack = append(slices.Insert(c.stack, at, backstay.Middleware(gate{c})), connected{c})
+	c.follow()
+	channels.add(c)
+	return c
+}
 
-func (c *channel) policy() *backstay.Policy         { return nil }
-func (c *channel) serviceConfig(json string) string { return json }
-func (c *channel) wake(*grpc.ClientConn)            {}
-func (c *channel) explain(err error) error          { return err }
+// policy returns the policy with what the channel adds to it: a gate above the
+// balancer, and innermost what tells it which endpoints are connected.
+func (c *channel) policy() *backstay.Policy { return backstay.New(c.stack...) }
+
+// follow drops the connections to endpoints that the balancer has let go. The
+// balancer does not keep c alive: it may outlive many channels.
+func (c *channel) follow() {
+	self := weak.Make(c)
+	c.balancer.OnLeave(func(address string) {
+		if c := self.Value(); c != nil && c.own {
+			c.leave(address)
+		}
+	})
+}
+
+func (c *channel) leave(address string) {
+	if g := c.attached.Load(); g != nil && !slices.Contains(c.balancer.Addresses(), address) {
+		g.drop(address)
+	}
+}
+
+// serviceConfig returns a service config with the balancer added to it.
+func (c *channel) serviceConfig(text string) string {
+	if text == "" {
+		text = "{}"
+	}
+	fields := map[string]json.RawMessage{}
+	if err := json.Unmarshal([]byte(text), &fields); err != nil || fields == nil {
+		panic("grpccall: the ServiceConfig is no JSON object; give one such as {\"methodConfig\": []}, or leave it out")
+	}
+	for _, taken := range []string{"loadBalancingConfig", "loadBalancingPolicy"} {
+		if _, ok := fields[taken]; ok {
+			panic(fmt.Sprintf("grpccall: the ServiceConfig has a %s, and the policy has a balancer; keep one of them", taken))
+		}
+	}
+	fields["loadBalancingConfig"] = json.RawMessage(fmt.Sprintf(`[{%q:{"channel":%q}}]`, Name, c.id))
+	whole, err := json.Marshal(fields)
+	if err != nil {
+		panic(err) // of what has been parsed before
+	}
+	return string(whole)
+}
+
+// wake has cc look for endpoints if it is idle. gRPC does so when a call reaches
+// it, and ours wait for endpoints before they get there.
+func (c *channel) wake(cc *grpc.ClientConn) {
+	if c.attached.Load() == nil {
+		c.conn.Store(cc)
+		cc.Connect()
+	}
+}
+
+// blocks reports whether the endpoint at address is not connected, as far as
+// that is known. Asking for one that is new has it connected.
+func (c *channel) blocks(address string) bool {
+	g := c.attached.Load()
+	return g != nil && g.blocks(address)
+}
+
+// explain adds to the error of a call for which there was no endpoint what the
+// channel knows of that.
+func (c *channel) explain(err error) error {
+	if why := c.why(); why != "" {
+		return fmt.Errorf("%w: %s", err, why)
+	}
+	return err
+}
+
+func (c *channel) why() string {
+	if g := c.attached.Load(); g != nil {
+		if err := g.trouble(); err != nil {
+			return err.Error()
+		}
+		return ""
+	}
+	conn := c.conn.Load()
+	switch {
+	case conn == nil:
+		return ""
+	case conn.GetState() == connectivity.Ready:
+		return fmt.Sprintf("the service config of the channel chooses another balancer than %q, so the policy's gets no endpoints; grpc.WithDisableServiceConfig ignores what the resolver says", Name)
+	}
+	return fmt.Sprintf("the resolver of %s has not found any address yet", conn.CanonicalTarget())
+}
+
+// next returns a context that ends when something changes in the connections.
+func (c *channel) next() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.changed == nil {
+		c.changed, c.tell = context.WithCancel(context.Background())
+	}
+	return c.changed
+}
+
+// notify tells those who wait that something has changed.
+func (c *channel) notify() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.changed != nil {
+		c.tell()
+		c.changed, c.tell = nil, nil
+	}
+}

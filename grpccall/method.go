@@ -15,6 +15,7 @@ import (
 type method struct {
 	op         string // its name without the leading slash
 	idempotent bool   // doing it twice does its work once
+	streams    bool   // there may be more than one message on one of the sides
 }
 
 // maxMethods bounds the memory of a proxy that is asked for anything.

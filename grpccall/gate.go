@@ -1,0 +1,143 @@
+package grpccall
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/connectivity"
+
+	"github.com/backstay-go/backstay"
+)
+
+// A gate stands directly above the balancer and holds calls back while nothing
+// is connected yet, as gRPC does before it picks: a call that picked now would
+// wait for its own endpoint, which may be the one that never answers.
+type gate struct{ channel *channel }
+
+func (g gate) String() string          { return "ready" }
+func (g gate) Traits() backstay.Traits { return backstay.Traits{} }
+
+func (g gate) Wrap(next backstay.Func) backstay.Func {
+	return func(ctx context.Context, call *backstay.Call) error {
+		if g.channel.connecting() {
+			if err := g.channel.settle(ctx); err != nil {
+				return err
+			}
+			call.Waited() // which is no latency of an endpoint
+		}
+		err := next(ctx, call)
+		if err == nil || !g.persists(ctx, call, err) {
+			return err
+		}
+		return g.persist(ctx, call, next)
+	}
+}
+
+// connecting reports whether nothing is connected yet, and may be soon.
+func (c *channel) connecting() bool {
+	g := c.attached.Load()
+	if g == nil {
+		return c.resolving()
+	}
+	return g.now.Load().state == connectivity.Connecting && len(*g.leaves.Load()) > 0
+}
+
+// resolving reports whether gRPC is looking for addresses.
+func (c *channel) resolving() bool {
+	conn := c.conn.Load()
+	return conn != nil && conn.GetState() == connectivity.Connecting
+}
+
+// settle waits until something is connected, or nothing can be.
+func (c *channel) settle(ctx context.Context) error {
+	for c.connecting() {
+		changed, stop := context.WithCancel(ctx)
+		release := context.AfterFunc(c.next(), stop)
+		switch conn := c.conn.Load(); {
+		case !c.connecting(): // since before next
+		case c.attached.Load() == nil && conn != nil:
+			conn.WaitForStateChange(changed, connectivity.Connecting)
+		default:
+			<-changed.Done()
+		}
+		release()
+		stop()
+		if err := ctx.Err(); err != nil {
+			return &backstay.Error{NotSent: true, Class: backstay.Classify(err), Err: fmt.Errorf("grpccall: waiting for a connection: %w", err)}
+		}
+	}
+	return nil
+}
+
+// persists reports whether the call would rather wait than fail with err. Only
+// wait-for-ready calls do, and only for endpoints and connections.
+func (g gate) persists(ctx context.Context, call *backstay.Call, err error) bool {
+	if ctx.Err() != nil || backstay.Classify(err) != backstay.Transient {
+		return false
+	}
+	switch backstay.TypeOf(err) {
+	case noEndpoint:
+		return len(g.channel.balancer.Nodes()) == 0 && !g.channel.over() && g.channel.waitsForReady(call)
+	case notConnected:
+		return g.channel.waitsForReady(call)
+	}
+	return false
+}
+
+// The types of errors for which a call may wait.
+const (
+	noEndpoint   = "no_endpoint"
+	notConnected = "not_connected"
+)
+
+// over reports whether the gRPC channel is closed.
+func (c *channel) over() bool {
+	conn := c.conn.Load()
+	return conn != nil && conn.GetState() == connectivity.Shutdown
+}
+
+// persist makes the call again whenever something has changed, until it gets
+// somewhere.
+func (g gate) persist(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+	for {
+		changed := g.channel.next() // first, or a change while the call looks would be missed
+		call.Begin()
+		err := next(ctx, call)
+		if err == nil || !g.persists(ctx, call, err) {
+			return err
+		}
+		wait(ctx, changed, backstay.TypeOf(err) == noEndpoint)
+		call.Waited()
+	}
+}
+
+// lookAgain is how often a call looks for the first endpoints of a balancer that
+// gets them from elsewhere, which tells nobody when they come.
+const lookAgain = 100 * time.Millisecond
+
+// wait returns when one of the contexts has ended, or it is time to look.
+func wait(ctx, changed context.Context, look bool) {
+	var tick <-chan time.Time
+	if look {
+		t := time.NewTimer(lookAgain)
+		defer t.Stop()
+		tick = t.C
+	}
+	select {
+	case <-changed.Done():
+	case <-tick:
+	case <-ctx.Done():
+	}
+}
+
+// connected stands innermost and tells the balancer which endpoints to pass
+// over.
+type connected struct{ channel *channel }
+
+func (c connected) String() string                        { return "connected" }
+func (c connected) Traits() backstay.Traits               { return backstay.Traits{NeedsEndpoint: true} }
+func (c connected) Wrap(next backstay.Func) backstay.Func { return next }
+
+// Blocks reports whether the endpoint at address is not connected.
+func (c connected) Blocks(address string) bool { return c.channel.blocks(address) }

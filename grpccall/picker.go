@@ -1,0 +1,181 @@
+package grpccall
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/descriptorpb"
+
+	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/loadbalance"
+)
+
+// A picker says which connection a call goes over. There is one for each
+// connector: what it goes by is there.
+type picker struct {
+	connector *connector
+	methods   methods
+	alone     func(context.Context, *walkIn) (*loadbalance.Lease, error)
+}
+
+// A walkIn is an attempt of a call that is under no policy.
+type walkIn struct {
+	desk   *loadbalance.Desk
+	method method
+}
+
+func newPicker(g *connector) *picker {
+	p := &picker{connector: g}
+	p.methods.of = defined
+	p.alone = backstay.Bind(nil, backstay.Op[*walkIn, *loadbalance.Lease]{
+		Name: "gRPC",
+		Prepare: func(call *backstay.Call, w *walkIn) {
+			call.Op, call.Unsafe = w.method.op, !w.method.idempotent
+		},
+		Do: func(ctx context.Context, call *backstay.Call, w *walkIn) (*loadbalance.Lease, error) {
+			return w.desk.Pick(ctx, call)
+		},
+	})
+	return p
+}
+
+// Pick returns the connection for one attempt: that to the endpoint which the
+// policy has picked, or to one that is picked now.
+func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
+	src := p.connector.source.Load()
+	if src == nil {
+		return balancer.PickResult{}, balancer.ErrNoSubConnAvailable // closed
+	}
+	if src.fault != nil {
+		return balancer.PickResult{}, src.fault
+	}
+	a := attemptOf(info.Ctx)
+	if a != nil && a.endpoint != "" && a.channel == src.channel {
+		return p.pinned(a)
+	}
+	return p.late(src, a, info)
+}
+
+// pinned returns the connection to the endpoint of a. Where there is none, a
+// fails if there are others, so that the policy picks one of those.
+func (p *picker) pinned(a *attempt) (balancer.PickResult, error) {
+	g := p.connector
+	l := (*g.leaves.Load())[a.endpoint]
+	if l == nil {
+		if a.channel.own {
+			g.connect(a.endpoint, dial(a.endpoint))
+			return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
+		}
+		a.refuse()
+		return balancer.PickResult{}, status.Error(codes.Unavailable, "grpccall: no connection to "+a.endpoint+": the resolver does not have it any more")
+	}
+	k := l.link.Load()
+	switch {
+	case k.state == connectivity.Ready:
+		return k.result, nil
+	case k.state != connectivity.TransientFailure:
+		return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
+	case g.ready.Load() > 0:
+		a.refuse()
+		return balancer.PickResult{}, k.refusal
+	}
+	return balancer.PickResult{}, k.err
+}
+
+// again is how often a pick is done again that had its connection lost under it.
+const again = 3
+
+// late picks an endpoint and returns the connection to it.
+func (p *picker) late(src *source, a *attempt, info balancer.PickInfo) (balancer.PickResult, error) {
+	g := p.connector
+	switch s := g.now.Load(); s.state {
+	case connectivity.Ready:
+	case connectivity.TransientFailure:
+		return balancer.PickResult{}, s.err
+	default:
+		return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
+	}
+	m := p.methods.get(info.FullMethodName)
+	err := balancer.ErrNoSubConnAvailable
+	for range again {
+		lease, none := p.lease(src, a, info.Ctx, m)
+		if none != nil {
+			return balancer.PickResult{}, none
+		}
+		if l := (*g.leaves.Load())[lease.Address()]; l != nil {
+			k := l.link.Load()
+			if k.state == connectivity.Ready {
+				return balancer.PickResult{SubConn: k.result.SubConn, Done: onDone(info.Ctx, lease, m.streams)}, nil
+			}
+			if err = k.err; err == nil {
+				err = balancer.ErrNoSubConnAvailable
+			}
+		}
+		lease.End(errNotSent)
+	}
+	return balancer.PickResult{}, err
+}
+
+// lease picks with the Call of the attempt, so that it knows where the call has
+// been, or with one that is made for that.
+func (p *picker) lease(src *source, a *attempt, ctx context.Context, m method) (lease *loadbalance.Lease, err error) {
+	if a != nil && a.lend(func(call *backstay.Call) { lease, err = src.desk.Pick(ctx, call) }) {
+		return lease, err
+	}
+	return p.alone(ctx, &walkIn{src.desk, m})
+}
+
+// errNotSent ends the lease of what no server has seen.
+var errNotSent = &backstay.Error{NotSent: true, Class: backstay.Transient, Err: errors.New("grpccall: not sent")}
+
+// onDone returns what gRPC is to call when the attempt has ended.
+func onDone(ctx context.Context, lease *loadbalance.Lease, streams bool) func(balancer.DoneInfo) {
+	end := lease.End
+	if streams {
+		end = lease.EndStream
+	}
+	return func(info balancer.DoneInfo) { end(outcome(ctx, info)) }
+}
+
+// outcome returns the end of an attempt as what it means for its endpoint.
+func outcome(ctx context.Context, info balancer.DoneInfo) error {
+	switch {
+	case !info.BytesSent:
+		return errNotSent
+	case info.Err == nil:
+		return nil
+	}
+	st := status.Convert(info.Err)
+	if ctx.Err() != nil && (st.Code() == codes.Canceled || st.Code() == codes.DeadlineExceeded) {
+		return ctx.Err()
+	}
+	return &backstay.Error{Class: ClassifyStatus(st), Type: nameOf(st.Code()), Err: info.Err}
+}
+
+// blocks reports whether the endpoint at address has no connection. One that the
+// connector does not know yet is connected.
+func (g *connector) blocks(address string) bool {
+	l := (*g.leaves.Load())[address]
+	if l != nil {
+		return l.link.Load().state != connectivity.Ready
+	}
+	if src := g.source.Load(); src != nil && !src.fed() {
+		g.connect(address, dial(address))
+	}
+	return true
+}
+
+// defined returns what the definition of a method says, if the program has it.
+func defined(name string) method {
+	m := method{op: strings.TrimPrefix(name, "/")}
+	m.idempotent = levelOf(m.op) != descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN
+	if d := descriptorOf(m.op); d != nil {
+		m.streams = d.IsStreamingClient() || d.IsStreamingServer()
+	}
+	return m
+}

@@ -1,0 +1,86 @@
+package grpccall
+
+import (
+	"runtime"
+	"strconv"
+	"sync"
+	"weak"
+)
+
+// channels are those that a service config can name. They are not kept alive by
+// that.
+var channels registry
+
+type registry struct {
+	mu   sync.Mutex
+	last int
+	byID map[string]weak.Pointer[channel]
+}
+
+// add gives c an ID.
+func (r *registry) add(c *channel) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.byID == nil {
+		r.byID = map[string]weak.Pointer[channel]{}
+	}
+	r.last++
+	c.id = strconv.Itoa(r.last)
+	r.byID[c.id] = weak.Make(c)
+	runtime.AddCleanup(c, r.remove, c.id)
+}
+
+func (r *registry) remove(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.byID, id)
+}
+
+// find returns the channel with the ID, or nil.
+func (r *registry) find(id string) *channel {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.byID[id].Value()
+}
+
+// claims says whose turn it is where one at a time can have something: the
+// connections of a channel, or the endpoints of a balancer.
+var claims turns
+
+type turns struct {
+	mu     sync.Mutex
+	queues map[any][]*connector
+}
+
+// take puts g in the queue for what, and reports whether it is its turn.
+func (t *turns) take(what any, g *connector) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.queues == nil {
+		t.queues = map[any][]*connector{}
+	}
+	t.queues[what] = append(t.queues[what], g)
+	return t.queues[what][0] == g
+}
+
+// leave takes g out of the queue for what, and returns whose turn it has become,
+// or nil.
+func (t *turns) leave(what any, g *connector) (next *connector) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	queue := t.queues[what]
+	for i, waiting := range queue {
+		if waiting != g {
+			continue
+		}
+		queue = append(queue[:i:i], queue[i+1:]...)
+		if i == 0 && len(queue) > 0 {
+			next = queue[0]
+		}
+		break
+	}
+	if t.queues[what] = queue; len(queue) == 0 {
+		delete(t.queues, what)
+	}
+	return next
+}

@@ -1,0 +1,113 @@
+package grpccall
+
+import (
+	"context"
+	"errors"
+
+	"github.com/backstay-go/backstay/loadbalance"
+)
+
+// A source is where a connector's picks come from: the balancer of a policy, or
+// one of its own.
+type source struct {
+	balancer *loadbalance.Balancer
+	desk     *loadbalance.Desk
+	channel  *channel // whose policy it is, or nil
+	fault    error    // why the channel is not to be used
+}
+
+// choose returns the source of picks that chosen asks for: the one there is if
+// nothing has changed.
+func (g *connector) choose(chosen *choice) *source {
+	g.mu.Lock()
+	before := g.choice
+	g.choice = chosen
+	g.mu.Unlock()
+	src := g.source.Load()
+	if src != nil && chosen.health() != before.health() {
+		defer func() {
+			for _, l := range *g.leaves.Load() {
+				l.rewatch()
+			}
+		}()
+	}
+	switch {
+	case src != nil && chosen.same(before):
+		return src
+	case chosen.channel != nil:
+		return g.share(chosen.channel)
+	}
+	return g.open(&source{balancer: loadbalance.NewBalancer(loadbalance.Config{Strategy: chosen.config.strategy()})})
+}
+
+// open gives src a desk. An endpoint without a connection is passed over.
+func (g *connector) open(src *source) *source {
+	src.desk = src.balancer.Desk(g.blocks)
+	return src
+}
+
+var errShared = errors.New("grpccall: the balancer of the policy serves another gRPC channel already; make a policy with a balancer of its own for each channel, or one DialOptions each where the balancer has endpoints of its own")
+
+// share returns c as a source. Where another connector has it, the source has a
+// fault until that is closed.
+func (g *connector) share(c *channel) *source {
+	src := g.open(&source{balancer: c.balancer, channel: c})
+	if !claims.take(src.claim(), g) {
+		src.fault = errShared
+	}
+	return src
+}
+
+// claim is what one connector can have at a time: to say what the endpoints of a
+// balancer are, or to be what a channel is connected by.
+func (s *source) claim() any {
+	if s.channel.own {
+		return s.channel
+	}
+	return s.balancer
+}
+
+// fed reports whether the source gets its endpoints from the resolver.
+func (s *source) fed() bool { return s.channel == nil || !s.channel.own }
+
+// use has picks come from src.
+func (g *connector) use(src *source) {
+	before := g.source.Swap(src)
+	if src.channel != nil && src.fault == nil {
+		src.channel.attached.Store(g)
+	}
+	if before != nil && before != src {
+		before.close(g)
+	}
+}
+
+// close ends the use of s by g. Calls go on, and nothing waits for them.
+func (s *source) close(g *connector) {
+	if s.channel == nil {
+		ended, end := context.WithCancel(context.Background())
+		end()
+		_ = s.balancer.Close(ended) // tells that there are calls, which end in their own time
+		return
+	}
+	s.channel.attached.CompareAndSwap(g, nil)
+	s.channel.notify()
+	if next := claims.leave(s.claim(), g); next != nil {
+		next.succeed()
+	}
+}
+
+// succeed is called when the channel that g waited for is free.
+func (g *connector) succeed() {
+	g.updating.Lock()
+	defer g.updating.Unlock()
+	src := g.source.Load()
+	if src == nil || src.fault == nil {
+		return
+	}
+	g.hold()
+	defer g.flush()
+	free := g.open(&source{balancer: src.balancer, channel: src.channel})
+	_ = g.resolved(free, g.state) // the resolver has been told
+	g.source.Store(free)
+	free.channel.attached.Store(g)
+}

@@ -87,7 +87,7 @@ type fleet struct {
 func newFleet(t testing.TB, n int, prepare func(i int, h *host)) *fleet {
 	t.Helper()
 	leak.Check(t)
-	f := &fleet{resolver: manual.NewBuilderWithScheme("fleet")}
+	f := &fleet{}
 	for i := range n {
 		h := &host{}
 		if prepare != nil {
@@ -97,8 +97,14 @@ func newFleet(t testing.TB, n int, prepare func(i int, h *host)) *fleet {
 		t.Cleanup(h.down)
 		f.hosts = append(f.hosts, h)
 	}
-	f.resolver.InitialState(f.state(f.hosts...))
+	f.resolver = newResolver(f.state(f.hosts...))
 	return f
+}
+
+func newResolver(s resolver.State) *manual.Resolver {
+	r := manual.NewBuilderWithScheme("fleet")
+	r.InitialState(s)
+	return r
 }
 
 // state returns what a resolver says that finds the hosts.
@@ -110,7 +116,7 @@ func (f *fleet) state(hosts ...*host) resolver.State {
 	return s
 }
 
-// client returns a channel to the fleet, which ends with the test.
+// connect returns a channel to the fleet, which ends with the test.
 func (f *fleet) connect(t testing.TB, opts ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
 	return connect(t, "fleet:///orders", append(opts, grpc.WithResolvers(f.resolver))...)
@@ -170,7 +176,14 @@ func mustGet(t testing.TB, client pb.OrdersClient) {
 	}
 }
 
-// with returns whether err says all of the words.
+// says reports whether err says all of the words.
 func says(err error, words ...string) bool {
 	return err != nil && !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(err.Error(), w) })
+}
+
+// onlyError returns a resolver that finds nothing but err.
+func onlyError(err error) *manual.Resolver {
+	r := manual.NewBuilderWithScheme("fleet")
+	r.BuildCallback = func(_ resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) { cc.ReportError(err) }
+	return r
 }

@@ -2,10 +2,10 @@ package grpccall
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/status"
 
 	"github.com/backstay-go/backstay"
 )
@@ -63,12 +63,38 @@ func (c *channel) settle(ctx context.Context) error {
 		}
 		release()
 		stop()
-		if err := ctx.Err(); err != nil {
-			return &backstay.Error{NotSent: true, Class: backstay.Classify(err), Err: fmt.Errorf("grpccall: waiting for a connection: %w", err)}
+		if ctx.Err() != nil {
+			return tired(ctx, c.why())
 		}
 	}
 	return nil
 }
+
+// A waitError is the end of a call whose context has ended while it waited.
+type waitError struct {
+	over error  // that of the context
+	why  string // what it waited for, if that is known
+}
+
+func tired(ctx context.Context, why string) error { return &waitError{ctx.Err(), why} }
+
+func (e *waitError) Error() string {
+	text := "grpccall: waiting for a connection: " + e.over.Error()
+	if e.why != "" {
+		text += " (" + e.why + ")"
+	}
+	return text
+}
+
+func (e *waitError) Unwrap() error { return e.over }
+
+// GRPCStatus is that of the context, with what the call waited for.
+func (e *waitError) GRPCStatus() *status.Status {
+	return status.New(status.FromContextError(e.over).Code(), e.Error())
+}
+
+// Details says that nothing was sent.
+func (e *waitError) Details() backstay.Error { return backstay.Error{NotSent: true} }
 
 // persists reports whether the call would rather wait than fail with err. Only
 // wait-for-ready calls do, and only for endpoints and connections.
@@ -108,6 +134,9 @@ func (g gate) persist(ctx context.Context, call *backstay.Call, next backstay.Fu
 			return err
 		}
 		wait(ctx, changed, backstay.TypeOf(err) == noEndpoint)
+		if ctx.Err() != nil {
+			return tired(ctx, err.Error())
+		}
 		call.Waited()
 	}
 }

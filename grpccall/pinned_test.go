@@ -1,27 +1,281 @@
 package grpccall_test
 
 import (
+	"context"
+	"errors"
+	"net"
+	"slices"
 	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/status"
 
 	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/breaker"
 	pb "github.com/backstay-go/backstay/examples/grpc/ordersv1"
 	"github.com/backstay-go/backstay/grpccall"
 	"github.com/backstay-go/backstay/loadbalance"
 )
 
+// picking returns a policy that picks in turn and does nothing else, and its
+// balancer. Where there are no endpoints, calls wait for wait.
+func picking(wait time.Duration) (*backstay.Policy, *loadbalance.Balancer) {
+	b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.RoundRobin(), Wait: wait})
+	return backstay.New(b), b
+}
+
 // G-25
 func TestThePolicyPicksFromWhatTheResolverFinds(t *testing.T) {
 	f := newFleet(t, 3, nil)
-	b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.RoundRobin()})
-	client := pb.NewOrdersClient(f.connect(t, grpccall.DialOptions(backstay.New(b), grpccall.Config{})...))
+	p, b := picking(0)
+	client := pb.NewOrdersClient(f.connect(t, grpccall.DialOptions(p, grpccall.Config{})...))
 	f.reach(t, client, f.hosts...)
 	before := f.counts()
 	for range 30 {
 		mustGet(t, client)
 	}
-	for i, n := range f.since(before) {
-		if n != 10 {
-			t.Errorf("host %d got %d of 30 calls, want 10", i, n)
+	if got := f.since(before); !slices.Equal(got, []int{10, 10, 10}) {
+		t.Errorf("30 calls went %v, want 10 to each", got)
+	}
+	if got := len(b.Addresses()); got != 3 {
+		t.Errorf("the balancer has %d endpoints, want 3", got)
+	}
+}
+
+func TestACallIsNotPickedForADeadServerThoughThereIsNoRetry(t *testing.T) {
+	f := newFleet(t, 3, nil)
+	p, _ := picking(0)
+	client := pb.NewOrdersClient(f.connect(t, grpccall.DialOptions(p, grpccall.Config{})...))
+	f.hosts[0].down() // so that there never was a connection
+	f.reach(t, client, f.hosts[1:]...)
+	for range 50 {
+		mustGet(t, client)
+	}
+}
+
+// A server that accepts connections and says nothing is CONNECTING for as long
+// as gRPC waits for it, which is 20 seconds.
+func TestTheFirstCallsDoNotWaitForAServerThatNeverAnswers(t *testing.T) {
+	f := newFleet(t, 1, nil)
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lis.Close()
+	s := f.state(f.hosts...)
+	for range 3 {
+		s.Endpoints = append(s.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: lis.Addr().String()}}})
+	}
+	f.resolver.InitialState(s)
+	p, _ := picking(0)
+	client := pb.NewOrdersClient(f.connect(t, grpccall.DialOptions(p, grpccall.Config{})...))
+	for range 10 {
+		mustGet(t, client)
+	}
+}
+
+func TestEndpointsOfTheBalancersOwn(t *testing.T) {
+	f := newFleet(t, 3, nil)
+	b := loadbalance.New(loadbalance.RoundRobin(), f.hosts[0].addr, f.hosts[1].addr)
+	client := pb.NewOrdersClient(connect(t, "passthrough:///127.0.0.1:1", grpccall.DialOptions(backstay.New(b), grpccall.Config{})...))
+	f.reach(t, client, f.hosts[:2]...)
+	if err := b.Update(loadbalance.Endpoints(f.hosts[1].addr, f.hosts[2].addr)...); err != nil {
+		t.Fatal(err)
+	}
+	f.reach(t, client, f.hosts[1:]...)
+	eventually(t, "the connection to the host that left is closed", func() bool { return f.hosts[0].open.Load() == 0 })
+	if n := f.hosts[1].opened.Load(); n != 1 {
+		t.Errorf("the host that stayed had %d connections, want 1", n)
+	}
+}
+
+// G-22: the balancer itself gives up after its Wait.
+func TestAWaitForReadyCallWaitsForEndpoints(t *testing.T) {
+	rows := []struct {
+		name string
+		cfg  grpccall.Config
+		come func(f *fleet, b *loadbalance.Balancer) error
+	}{
+		{"of the resolver", grpccall.Config{}, func(f *fleet, _ *loadbalance.Balancer) error {
+			f.resolver.UpdateState(f.state(f.hosts...))
+			return nil
+		}},
+		{"of the balancer's own", grpccall.Config{IgnoreResolver: true}, func(f *fleet, b *loadbalance.Balancer) error {
+			return b.Update(loadbalance.Endpoints(f.hosts[0].addr)...)
+		}},
+	}
+	for _, r := range rows {
+		t.Run(r.name, func(t *testing.T) {
+			f := newFleet(t, 1, nil)
+			f.resolver.InitialState(f.state())
+			p, b := picking(time.Millisecond)
+			client := pb.NewOrdersClient(f.connect(t, grpccall.DialOptions(p, r.cfg)...))
+			if _, err := client.Get(limited(t), &pb.GetRequest{}); status.Code(err) != codes.Unavailable || !says(err, "no endpoint") {
+				t.Errorf("Get() without endpoints = %v, want UNAVAILABLE: no endpoint", err)
+			}
+			done := make(chan error)
+			go func() {
+				_, err := client.Get(limited(t), &pb.GetRequest{}, grpc.WaitForReady(true))
+				done <- err
+			}()
+			select {
+			case err := <-done:
+				t.Fatalf("Get() with WaitForReady = %v while there are no endpoints, want it to wait", err)
+			case <-time.After(50 * time.Millisecond):
+			}
+			if err := r.come(f, b); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-done; err != nil {
+				t.Errorf("Get() with WaitForReady = %v when there is an endpoint, want no error", err)
+			}
+		})
+	}
+}
+
+func TestAWaitForReadyCallEndsWithItsContext(t *testing.T) {
+	f := newFleet(t, 1, nil)
+	f.resolver.InitialState(f.state())
+	p, _ := picking(time.Millisecond)
+	client := pb.NewOrdersClient(f.connect(t, grpccall.DialOptions(p, grpccall.Config{})...))
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	if _, err := client.Get(ctx, &pb.GetRequest{}, grpc.WaitForReady(true)); status.Code(err) != codes.DeadlineExceeded || !says(err, "no endpoint") {
+		t.Errorf("Get() with WaitForReady, out of time = %v, want DEADLINE_EXCEEDED that says what it waited for", err)
+	}
+}
+
+func TestACallThatWaitsForAConnectionEndsWithItsContext(t *testing.T) {
+	f := newFleet(t, 1, nil)
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lis.Close()
+	f.resolver.InitialState(resolver.State{Addresses: []resolver.Address{{Addr: lis.Addr().String()}}})
+	p, _ := picking(0)
+	client := pb.NewOrdersClient(f.connect(t, grpccall.DialOptions(p, grpccall.Config{})...))
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	if _, err := client.Get(ctx, &pb.GetRequest{}); status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("Get() from a server that says nothing = %v, want DEADLINE_EXCEEDED", err)
+	}
+}
+
+func TestTheErrorForWantOfEndpointsSaysWhatTheResolverSays(t *testing.T) {
+	rows := []struct {
+		name string
+		does func(f *fleet)
+		want string
+	}{
+		{"nothing found", func(f *fleet) { f.resolver.InitialState(f.state()) }, "the resolver: produced zero addresses"},
+		{"an error afterwards", func(f *fleet) {
+			f.resolver = onlyError(errors.New("on fire"))
+			report := f.resolver.BuildCallback
+			f.resolver.BuildCallback = func(target resolver.Target, cc resolver.ClientConn, opts resolver.BuildOptions) {
+				_ = cc.UpdateState(f.state())
+				report(target, cc, opts)
+			}
+		}, "the resolver: on fire"},
+		{"only an error", func(f *fleet) { f.resolver = onlyError(errors.New("on fire")) }, "the resolver of fleet:///orders has not found any address yet"},
+	}
+	for _, r := range rows {
+		t.Run(r.name, func(t *testing.T) {
+			f := newFleet(t, 1, nil)
+			r.does(f)
+			p, _ := picking(time.Millisecond)
+			client := pb.NewOrdersClient(f.connect(t, grpccall.DialOptions(p, grpccall.Config{})...))
+			var err error
+			eventually(t, "the error says "+r.want, func() bool {
+				_, err = client.Get(limited(t), &pb.GetRequest{})
+				return says(err, r.want)
+			})
+			if status.Code(err) != codes.Unavailable {
+				t.Errorf("Get() = %v, want UNAVAILABLE", err)
+			}
+		})
+	}
+}
+
+func TestAnotherBalancerInTheServiceConfigIsNamed(t *testing.T) {
+	f := newFleet(t, 1, nil)
+	p, _ := picking(time.Millisecond)
+	conn := f.connect(t, grpccall.DialOptions(p, grpccall.Config{})...)
+	f.resolver.BuildCallback = func(_ resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) {
+		s := f.state(f.hosts...)
+		s.ServiceConfig = cc.ParseServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`)
+		f.resolver.InitialState(s)
+	}
+	conn.Connect()
+	eventually(t, "the channel is ready", func() bool { return conn.GetState() == connectivity.Ready })
+	if _, err := pb.NewOrdersClient(conn).Get(limited(t), &pb.GetRequest{}); status.Code(err) != codes.Unavailable || !says(err, "another balancer") {
+		t.Errorf("Get() = %v, want UNAVAILABLE that says that the channel has another balancer", err)
+	}
+}
+
+func TestABalancerServesOneChannelAtATime(t *testing.T) {
+	f := newFleet(t, 1, nil)
+	other := &fleet{hosts: f.hosts, resolver: newResolver(f.state(f.hosts...))}
+	p, _ := picking(0)
+	one, two := grpccall.DialOptions(p, grpccall.Config{}), grpccall.DialOptions(p, grpccall.Config{})
+	first := f.connect(t, one...)
+	mustGet(t, pb.NewOrdersClient(first))
+	second := other.connect(t, two...)
+	second.Connect()
+	eventually(t, "the second channel fails", func() bool { return second.GetState() == connectivity.TransientFailure })
+	if _, err := pb.NewOrdersClient(second).Get(limited(t), &pb.GetRequest{}); status.Code(err) != codes.Unavailable || !says(err, "serves another gRPC channel already") {
+		t.Errorf("Get() on the second channel = %v, want UNAVAILABLE that says that the balancer serves another", err)
+	}
+	mustGet(t, pb.NewOrdersClient(first))
+	_ = first.Close()
+	eventually(t, "the second channel has the balancer", func() bool {
+		_, err := pb.NewOrdersClient(second).Get(limited(t), &pb.GetRequest{})
+		return err == nil
+	})
+}
+
+// What stands between us and gRPC may have a context of its own.
+func TestAnAttemptThatIsNotRecognisedIsPickedLate(t *testing.T) {
+	f := newFleet(t, 2, nil)
+	p := backstay.New(loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.Random()}))
+	stranger := func(_ context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		return invoker(context.Background(), method, req, reply, cc, opts...)
+	}
+	client := pb.NewOrdersClient(f.connect(t, append(grpccall.DialOptions(p, grpccall.Config{}), grpc.WithChainUnaryInterceptor(stranger))...))
+	f.reach(t, client, f.hosts...)
+}
+
+// B-4: an open breaker is passed over, over gRPC too.
+func TestABreakerBeneathIsPassedOver(t *testing.T) {
+	f := newFleet(t, 2, func(i int, h *host) {
+		if i == 0 {
+			h.get = func(context.Context, int, *pb.GetRequest) (*pb.Order, error) {
+				return nil, status.Error(codes.Unavailable, "broken")
+			}
+		}
+	})
+	b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.RoundRobin(), Health: loadbalance.HealthConfig{ConsecutiveFailures: loadbalance.Never, FailureRate: loadbalance.Never}})
+	p := backstay.New(b, breaker.NewGroup(breaker.Config{Name: "orders", ConsecutiveFailures: 2, Cooldown: time.Hour}, breaker.ByEndpoint))
+	client := pb.NewOrdersClient(f.connect(t, grpccall.DialOptions(p, grpccall.Config{})...))
+	eventually(t, "the breaker is open", func() bool {
+		_, _ = client.Get(limited(t), &pb.GetRequest{})
+		return f.hosts[0].count() == 2
+	})
+	for range 20 {
+		mustGet(t, client)
+	}
+}
+
+func TestADialOptionWithABalancerTwiceIsRefused(t *testing.T) {
+	p, _ := picking(0)
+	rows := []string{`{"loadBalancingConfig": [{"round_robin": {}}]}`, `{"loadBalancingPolicy": "round_robin"}`, `[]`, `null`}
+	for _, text := range rows {
+		if got := panicIn(func() { grpccall.DialOptions(p, grpccall.Config{ServiceConfig: text}) }); got == nil {
+			t.Errorf("DialOptions with the service config %s returned, want a panic", text)
 		}
 	}
 }

@@ -1,0 +1,332 @@
+package grpccall
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/status"
+
+	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/internal/race"
+	"github.com/backstay-go/backstay/loadbalance"
+)
+
+// A world is what a connector is told of without gRPC: the connections are as
+// the test says.
+type world struct {
+	balancer.ClientConn
+	states []balancer.State
+}
+
+func (w *world) UpdateState(s balancer.State) { w.states = append(w.states, s) }
+
+func (w *world) NewSubConn([]resolver.Address, balancer.NewSubConnOptions) (balancer.SubConn, error) {
+	return nil, errors.New("no network")
+}
+
+type subConn struct{ balancer.SubConn }
+
+func (subConn) GetOrBuildProducer(balancer.ProducerBuilder) (balancer.Producer, func()) {
+	return nil, func() {}
+}
+
+// attached returns a channel that is attached, with endpoints in the given
+// states.
+func attached(t testing.TB, states map[string]connectivity.State) (*channel, *connector, *world) {
+	t.Helper()
+	c := newChannel(backstay.New(loadbalance.NewBalancer(loadbalance.Config{})), Config{NoHealth: true})
+	w := &world{}
+	g := newConnector(w, balancer.BuildOptions{})
+	t.Cleanup(g.Close)
+	s := resolver.State{}
+	for address := range states {
+		s.Endpoints = append(s.Endpoints, dial(address))
+	}
+	if err := g.UpdateClientConnState(balancer.ClientConnState{ResolverState: s, BalancerConfig: &choice{channel: c}}); err != nil {
+		t.Fatal(err)
+	}
+	for address, state := range states {
+		set(g, address, state)
+	}
+	return c, g, w
+}
+
+// set has pick_first say that the endpoint at address is in a state.
+func set(g *connector, address string, state connectivity.State) {
+	p := fixed{result: balancer.PickResult{SubConn: subConn{}}}
+	if state == connectivity.TransientFailure {
+		p = fixed{err: fmt.Errorf("%s is down", address)}
+	}
+	(*g.leaves.Load())[address].UpdateState(balancer.State{ConnectivityState: state, Picker: p})
+}
+
+type fixed struct {
+	result balancer.PickResult
+	err    error
+}
+
+func (f fixed) Pick(balancer.PickInfo) (balancer.PickResult, error) { return f.result, f.err }
+
+// pinnedTo returns what gRPC picks for an attempt that the policy has picked for.
+func pinnedTo(c *channel, address string) (*attempt, balancer.PickInfo) {
+	a := &attempt{Context: context.Background(), endpoint: address, channel: c}
+	return a, balancer.PickInfo{Ctx: a, FullMethodName: "/orders.v1.Orders/Get"}
+}
+
+// G-25
+func TestAnAttemptIsPinnedToTheEndpointThatThePolicyPicked(t *testing.T) {
+	const (
+		up         = connectivity.Ready
+		connecting = connectivity.Connecting
+		down       = connectivity.TransientFailure
+	)
+	rows := []struct {
+		a, b    connectivity.State // of a, where the attempt goes, and of another
+		err     error              // that is none of gRPC's own
+		code    codes.Code
+		refused bool
+	}{
+		{up, down, nil, codes.OK, false},
+		{connecting, up, balancer.ErrNoSubConnAvailable, codes.Unknown, false},
+		{connectivity.Idle, up, balancer.ErrNoSubConnAvailable, codes.Unknown, false},
+		{down, up, nil, codes.Unavailable, true},
+		{down, down, errors.New("grpccall: no connection to a: a is down"), codes.Unknown, false},
+		{down, connecting, errors.New("grpccall: no connection to a: a is down"), codes.Unknown, false},
+	}
+	for _, r := range rows {
+		c, g, _ := attached(t, map[string]connectivity.State{"a": r.a, "b": r.b})
+		a, info := pinnedTo(c, "a")
+		_, err := g.picker.Pick(info)
+		if status.Code(err) != r.code || r.err != nil && err.Error() != r.err.Error() || a.refused.Load() != r.refused {
+			t.Errorf("Pick() of a, %v, beside one that is %v = %v, refused %v, want %v (%v), refused %v", r.a, r.b, err, a.refused.Load(), r.code, r.err, r.refused)
+		}
+	}
+}
+
+func TestAnEndpointThatHasLeftIsRefused(t *testing.T) {
+	c, g, _ := attached(t, map[string]connectivity.State{"a": connectivity.Ready})
+	a, info := pinnedTo(c, "gone")
+	if _, err := g.picker.Pick(info); status.Code(err) != codes.Unavailable || !a.refused.Load() {
+		t.Errorf("Pick() of an endpoint that has left = %v, refused %v, want UNAVAILABLE, refused", err, a.refused.Load())
+	}
+}
+
+func TestTheStateOfTheChannelIsThatOfItsConnections(t *testing.T) {
+	rows := []struct {
+		a, b connectivity.State
+		want connectivity.State
+	}{
+		{connectivity.Ready, connectivity.TransientFailure, connectivity.Ready},
+		{connectivity.Connecting, connectivity.TransientFailure, connectivity.Connecting},
+		{connectivity.Idle, connectivity.TransientFailure, connectivity.Connecting},
+		{connectivity.TransientFailure, connectivity.TransientFailure, connectivity.TransientFailure},
+	}
+	for _, r := range rows {
+		_, _, w := attached(t, map[string]connectivity.State{"a": r.a, "b": r.b})
+		if got := w.states[len(w.states)-1].ConnectivityState; got != r.want {
+			t.Errorf("with %v and %v the channel is %v, want %v", r.a, r.b, got, r.want)
+		}
+	}
+}
+
+func TestAPinnedPickAllocatesNothing(t *testing.T) {
+	if race.Enabled {
+		t.Skip("counting allocations makes no sense under the race detector")
+	}
+	c, g, _ := attached(t, map[string]connectivity.State{"a": connectivity.Ready, "b": connectivity.TransientFailure})
+	for _, address := range []string{"a", "b"} {
+		_, info := pinnedTo(c, address)
+		if n := testing.AllocsPerRun(100, func() { _, _ = g.picker.Pick(info) }); n != 0 {
+			t.Errorf("Pick() of %s allocates %v times, want 0", address, n)
+		}
+	}
+}
+
+func TestTheBalancerPassesOverWhatIsNotConnected(t *testing.T) {
+	c, g, _ := attached(t, map[string]connectivity.State{"a": connectivity.Ready, "b": connectivity.TransientFailure})
+	last := c.policy().Stack()
+	blocker := last[len(last)-1].(interface{ Blocks(string) bool })
+	for address, want := range map[string]bool{"a": false, "b": true} {
+		if got := blocker.Blocks(address); got != want {
+			t.Errorf("Blocks(%q) = %v, want %v", address, got, want)
+		}
+	}
+	g.Close()
+	if blocker.Blocks("b") {
+		t.Error("Blocks(b) = true while the channel is idle, want false")
+	}
+}
+
+func TestParseConfig(t *testing.T) {
+	c := newChannel(backstay.New(loadbalance.NewBalancer(loadbalance.Config{})), Config{})
+	rows := []struct {
+		text, fault string
+	}{
+		{`{}`, ""},
+		{`{"strategy": "round_robin", "from the future": 7}`, ""},
+		{`{"strategy": "hash", "hashHeader": "x-user", "bound": 1.25, "locality": "west/a", "healthService": "orders"}`, ""},
+		{`{"channel": "` + c.id + `"}`, ""},
+		{`{"channel": "0"}`, "no channel"},
+		{`{"strategy": "fastest"}`, `no strategy "fastest"; give one of least_connections`},
+		{`{"strategy": 7}`, "cannot unmarshal"},
+		{`[]`, "cannot unmarshal"},
+		{`{"strategy": "maglev"}`, "needs a hashHeader"},
+		{`{"strategy": "random", "hashHeader": "x-user"}`, "leave it out"},
+		{`{"strategy": "random", "bound": 2}`, "leave it out"},
+		{`{"strategy": "hash", "hashHeader": "x-user", "bound": 0.5}`, "Bound is 0.5"},
+		{`{"noHealth": true, "healthService": "orders"}`, "keep one of them"},
+	}
+	parser := balancer.Get(Name).(balancer.ConfigParser)
+	for _, r := range rows {
+		_, err := parser.ParseConfig(json.RawMessage(r.text))
+		if r.fault == "" && err != nil || r.fault != "" && (err == nil || !strings.Contains(err.Error(), r.fault)) {
+			t.Errorf("ParseConfig(%s) = %v, want %q", r.text, err, r.fault)
+		}
+	}
+	runtime.KeepAlive(c)
+}
+
+func TestTheServiceConfigKeepsWhatItHad(t *testing.T) {
+	c := newChannel(backstay.New(loadbalance.NewBalancer(loadbalance.Config{})), Config{})
+	var got map[string]any
+	if err := json.Unmarshal([]byte(c.serviceConfig(`{"methodConfig": [{"name": [{}], "timeout": "1s"}]}`)), &got); err != nil {
+		t.Fatal(err)
+	}
+	if keys := slices.Sorted(maps.Keys(got)); !slices.Equal(keys, []string{"loadBalancingConfig", "methodConfig"}) {
+		t.Errorf("the service config has %v, want the methodConfig that was given and a loadBalancingConfig", keys)
+	}
+}
+
+func TestAChannelThatIsDroppedIsForgotten(t *testing.T) {
+	known := func(id string) bool {
+		channels.mu.Lock()
+		defer channels.mu.Unlock()
+		_, ok := channels.byID[id]
+		return ok
+	}
+	b := loadbalance.NewBalancer(loadbalance.Config{}) // which lives on
+	id := newChannel(backstay.New(b), Config{}).id
+	for end := time.Now().Add(10 * time.Second); known(id); <-time.After(time.Millisecond) {
+		if runtime.GC(); time.Now().After(end) {
+			t.Fatal("a channel that nobody has is known after 10s, want it forgotten")
+		}
+	}
+	runtime.KeepAlive(b)
+}
+
+func TestAPolicyWithoutABalancerHasNoChannel(t *testing.T) {
+	for _, p := range []*backstay.Policy{nil, backstay.New()} {
+		if c := newChannel(p, Config{}); c != nil {
+			t.Errorf("newChannel(%v) = %v, want nil", p, c)
+		}
+	}
+}
+
+func TestWhatAnEndpointIs(t *testing.T) {
+	e := loadbalance.Endpoint{Weight: 2, Locality: "west/a", Role: loadbalance.Primary, Attributes: map[string]string{"zone": "7"}}
+	ep := WithEndpoint(dial("unix:///tmp/s"), e)
+	got := EndpointOf(ep)
+	if got.Address != "unix:/tmp/s" || got.Weight != 2 || got.Locality != "west/a" || got.Role != loadbalance.Primary || got.Attributes["zone"] != "7" {
+		t.Errorf("EndpointOf(WithEndpoint(unix:///tmp/s, %v)) = %v, want the same at unix:/tmp/s", e, got)
+	}
+	if got := EndpointOf(dial("10.0.0.1:80")); got.Address != "10.0.0.1:80" || got.Weight != 0 {
+		t.Errorf("EndpointOf(10.0.0.1:80) = %v, want its address and nothing else", got)
+	}
+	if got := EndpointOf(resolver.Endpoint{}); got.Address != "" {
+		t.Errorf("EndpointOf of no address = %v, want none", got)
+	}
+	same, other := WithEndpoint(dial("a"), e), WithEndpoint(dial("a"), loadbalance.Endpoint{Weight: 3})
+	if !ep.Attributes.Equal(same.Attributes) || ep.Attributes.Equal(other.Attributes) {
+		t.Error("the attributes of endpoints are equal for different ones, or differ for the same")
+	}
+}
+
+func TestWhatIsFound(t *testing.T) {
+	address := func(a ...string) (all []resolver.Address) {
+		for _, s := range a {
+			all = append(all, resolver.Address{Addr: s})
+		}
+		return all
+	}
+	rows := []struct {
+		state resolver.State
+		want  string
+	}{
+		{resolver.State{}, "[]"},
+		{resolver.State{Addresses: address("a", "b")}, "[a:[a] b:[b]]"},
+		{resolver.State{Endpoints: []resolver.Endpoint{{Addresses: address("a", "x")}, {Addresses: address("b")}, {Addresses: address("a", "y")}}}, "[a:[a x y] b:[b]]"},
+		{resolver.State{Endpoints: []resolver.Endpoint{{}, {Addresses: address("")}, {Addresses: address("a")}}}, "[a:[a]]"},
+	}
+	for _, r := range rows {
+		var got []string
+		for _, f := range findings(r.state) {
+			var dialled []string
+			for _, a := range f.dialled.Addresses {
+				dialled = append(dialled, a.Addr)
+			}
+			got = append(got, fmt.Sprintf("%s:%v", f.endpoint.Address, dialled))
+		}
+		if fmt.Sprint(got) != r.want {
+			t.Errorf("findings(%v) = %v, want %v", r.state, got, r.want)
+		}
+	}
+}
+
+func TestThePauseBetweenHealthStreamsGrows(t *testing.T) {
+	for _, r := range []struct {
+		tries      int
+		low, above time.Duration
+	}{{0, 800 * time.Millisecond, 1200 * time.Millisecond}, {1, 1280 * time.Millisecond, 1920 * time.Millisecond}, {1000, 96 * time.Second, 144 * time.Second}} {
+		if got := pause(r.tries); got < r.low || got > r.above {
+			t.Errorf("pause(%d) = %v, want %v to %v", r.tries, got, r.low, r.above)
+		}
+	}
+}
+
+// G-24, as far as it is about endpoints that are picked late.
+func TestWhatTheEndOfAnAttemptSaysOfItsEndpoint(t *testing.T) {
+	over, end := context.WithCancel(context.Background())
+	end()
+	rows := []struct {
+		ctx  context.Context
+		info balancer.DoneInfo
+		want backstay.Class
+		sent bool
+	}{
+		{context.Background(), balancer.DoneInfo{}, backstay.Transient, false},
+		{context.Background(), balancer.DoneInfo{BytesSent: true}, backstay.Success, true},
+		{context.Background(), balancer.DoneInfo{BytesSent: true, Err: status.Error(codes.NotFound, "")}, backstay.Permanent, true},
+		{context.Background(), balancer.DoneInfo{BytesSent: true, Err: status.Error(codes.Unavailable, "")}, backstay.Transient, true},
+		{context.Background(), balancer.DoneInfo{BytesSent: true, Err: status.Error(codes.Canceled, "")}, backstay.Permanent, true},
+		{context.Background(), balancer.DoneInfo{BytesSent: true, Err: status.Error(codes.DeadlineExceeded, "")}, backstay.Broken, true},
+		{over, balancer.DoneInfo{BytesSent: true, Err: status.Error(codes.Canceled, "")}, backstay.Canceled, true},
+	}
+	for _, r := range rows {
+		err := outcome(r.ctx, r.info)
+		if backstay.Classify(err) != r.want || backstay.NotSent(err) == r.sent {
+			t.Errorf("outcome(%+v) = %v, %v, sent %v, want %v, sent %v", r.info, err, backstay.Classify(err), !backstay.NotSent(err), r.want, r.sent)
+		}
+	}
+}
+
+func TestStreamsAreToldByTheDefinition(t *testing.T) {
+	for name, want := range map[string]bool{
+		"/grpc.health.v1.Health/Watch": true, "/grpc.health.v1.Health/Check": false, "/unknown.Service/Method": false, "": false,
+	} {
+		if got := defined(name).streams; got != want {
+			t.Errorf("defined(%q).streams = %v, want %v", name, got, want)
+		}
+	}
+}

@@ -32,6 +32,7 @@ type attempt struct {
 	header  metadata.MD
 	trailer metadata.MD
 	peer    peer.Peer
+	message any     // of a unary one
 	reply   any     // of a unary one
 	end     *ending // of a stream
 

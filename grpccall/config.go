@@ -20,7 +20,9 @@ type Config struct {
 	Idempotent func(method string) bool
 
 	// RetryOn are the codes besides UNAVAILABLE on which a call is tried again.
-	// RESOURCE_EXHAUSTED is, where the server says when to come back.
+	// RESOURCE_EXHAUSTED is, where the server says when to come back. Whether a
+	// code is a failure of the server's to breakers and balancers does not change
+	// with it: trying again on ABORTED opens no breaker.
 	RetryOn []codes.Code
 
 	// Classify returns what a status from the server means for policy. nil means
@@ -98,7 +100,8 @@ const (
 	// attempt, in which there may be several of gRPC's.
 	DeferToServiceConfig ServiceRetry = iota
 	// OwnRetry has the policy retry and gRPC not: DialOptions turns its retries
-	// off, except those of what no server has seen.
+	// off, except those of what no server has seen. It is also for channels on
+	// which grpc.WithDisableRetry does that.
 	OwnRetry
 	// RefuseServiceRetry fails the calls of such a method with
 	// FAILED_PRECONDITION.

@@ -38,8 +38,8 @@ func DialOptions(p *backstay.Policy, cfg Config) []grpc.DialOption {
 // UnaryClientInterceptor returns the interceptor that makes unary calls under p.
 // DialOptions has it, and everything else that a channel needs.
 //
-// It panics if cfg is not valid, or p has a balancer, which takes more than an
-// interceptor.
+// It panics if cfg is not valid, or takes more than an interceptor: OwnRetry, and
+// a balancer in p, do.
 func UnaryClientInterceptor(p *backstay.Policy, cfg Config) grpc.UnaryClientInterceptor {
 	return newPart(p, cfg).unary
 }
@@ -47,14 +47,17 @@ func UnaryClientInterceptor(p *backstay.Policy, cfg Config) grpc.UnaryClientInte
 // StreamClientInterceptor returns the interceptor that makes streams under p.
 // DialOptions has it, and everything else that a channel needs.
 //
-// It panics if cfg is not valid, or p has a balancer, which takes more than an
-// interceptor.
+// It panics if cfg is not valid, or takes more than an interceptor: OwnRetry, and
+// a balancer in p, do.
 func StreamClientInterceptor(p *backstay.Policy, cfg Config) grpc.StreamClientInterceptor {
 	return newPart(p, cfg).stream
 }
 
 func newPart(p *backstay.Policy, cfg Config) *client {
 	mustBeValid(cfg)
+	if cfg.ServiceRetry == OwnRetry {
+		panic("grpccall: OwnRetry turns the retries of the channel off, which an interceptor alone cannot; use DialOptions")
+	}
 	for _, m := range p.Stack() {
 		if d, ok := m.(backstay.Part); ok && d.Traits().Picks {
 			panic("grpccall: the policy has a balancer, which an interceptor alone cannot serve; use DialOptions")

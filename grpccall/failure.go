@@ -54,20 +54,23 @@ func failureIn(err error) *failure {
 func (c *client) failure(ctx context.Context, r *Request, a *attempt, err error) error {
 	st, isStatus := status.FromError(err)
 	f := &failure{err: err, status: st, attempt: a}
-	f.details.NotSent = a.unsent()
+	shared := c.cfg.ServiceRetry != OwnRetry && r.serviceRetries()
+	// Of several attempts gRPC tells the last, and an earlier one may have been
+	// sent.
+	f.details.NotSent = a.unsent() && (!shared || a.refused.Load())
+	if shared {
+		f.veto = "service_config"
+	}
 	switch {
 	case (st.Code() == codes.Canceled || st.Code() == codes.DeadlineExceeded || !isStatus) && ended(ctx):
 		f.end(ctx, isStatus)
 		return f
-	case f.details.NotSent && st.Code() == codes.Unavailable:
+	case a.unsent() && st.Code() == codes.Unavailable:
 		f.unconnected(a)
 	default:
 		f.details.Type = nameOf(st.Code())
 		f.details.Class = c.classify(st)
 		f.answered(c)
-	}
-	if c.cfg.ServiceRetry == DeferToServiceConfig && r.serviceRetries() {
-		f.veto = "service_config"
 	}
 	return f
 }
@@ -172,14 +175,26 @@ func tooLarge(text string) bool {
 		strings.HasPrefix(text, "message after decompression larger than max")
 }
 
+// classify returns what a status means under the config of the channel.
 func (c *client) classify(st *status.Status) backstay.Class {
-	switch {
-	case c.cfg.Classify != nil:
+	if c.cfg.Classify != nil {
 		return c.cfg.Classify(st)
-	case slices.Contains(c.cfg.RetryOn, st.Code()):
-		return backstay.Transient
 	}
-	return ClassifyStatus(st)
+	class := ClassifyStatus(st)
+	switch {
+	case !slices.Contains(c.cfg.RetryOn, st.Code()), st.Code() == codes.ResourceExhausted:
+	case class == backstay.Broken:
+		return backstay.Transient
+	case class == backstay.Permanent:
+		return backstay.Pending // trying again does not make an answer a failure of the server
+	}
+	return class
+}
+
+// waits reports whether a call that is throttled may be tried again only if the
+// server says when.
+func (c *client) waits() bool {
+	return c.cfg.Classify == nil && !slices.Contains(c.cfg.RetryOn, codes.ResourceExhausted)
 }
 
 // answered takes into account what the server has said besides the code.
@@ -196,7 +211,7 @@ func (f *failure) answered(c *client) {
 	switch {
 	case f.pushed && f.wait < 0:
 		f.veto = "server_veto"
-	case f.details.Class == backstay.Throttled && !f.pushed && !hasInfo && c.cfg.Classify == nil:
+	case f.details.Class == backstay.Throttled && !f.pushed && !hasInfo && c.waits():
 		f.veto = "non_retryable"
 	}
 }

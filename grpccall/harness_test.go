@@ -18,6 +18,7 @@ import (
 	pb "github.com/backstay-go/backstay/examples/grpc/ordersv1"
 	"github.com/backstay-go/backstay/grpccall"
 	"github.com/backstay-go/backstay/internal/leak"
+	"github.com/backstay-go/backstay/retry"
 )
 
 // within bounds a test that would otherwise hang.
@@ -145,6 +146,16 @@ func (s *server) Chat(stream grpc.BidiStreamingServer[pb.ChatMessage, pb.ChatMes
 		return s.chat(n, stream)
 	}
 	return nil
+}
+
+// again is a policy that makes up to 3 attempts without pauses.
+func again() *backstay.Policy { return backstay.New(retry.New(retry.Config{Backoff: retry.NoPause()})) }
+
+// An under is a middleware made of what it does to a call.
+type under func(ctx context.Context, call *backstay.Call, next backstay.Func) error
+
+func (u under) Wrap(next backstay.Func) backstay.Func {
+	return func(ctx context.Context, call *backstay.Call) error { return u(ctx, call, next) }
 }
 
 // failing returns the Get of a server whose first attempts end with the codes.

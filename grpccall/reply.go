@@ -6,6 +6,15 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
+// clone returns a copy of a message, for an attempt that may still read it when
+// the caller has it back; or itself if it cannot be copied.
+func clone(message any) any {
+	if m, ok := message.(proto.Message); ok {
+		return proto.Clone(m)
+	}
+	return message
+}
+
 // fresh returns an empty message like reply, for an attempt that may overlap
 // with another. One that is not a pointer is returned itself.
 func fresh(reply any) any {

@@ -20,7 +20,9 @@ type Request struct {
 	Method string
 
 	// Message is what is sent, or nil for a stream on which the client sends
-	// what it likes.
+	// what it likes. One that is not a proto.Message is shared by attempts that
+	// overlap, so the caller must leave it alone until the last of them has
+	// ended.
 	Message any
 
 	client     *client
@@ -36,10 +38,12 @@ type Request struct {
 	streamer grpc.Streamer
 	stream   *stream
 
+	begun bool    // the first attempt is
+	first attempt // here, so that it costs no allocation of its own
+
 	mu     sync.Mutex
 	others []*attempt // that are not the first
-	begun  bool       // the first is
-	first  attempt    // here, so that it costs no allocation of its own
+	over   bool       // the caller has what it gave us back
 }
 
 // RPC returns the RPC system, which is "grpc", and the method's full name
@@ -132,18 +136,31 @@ func (r *Request) tell(final *attempt, err error) {
 	}
 }
 
-// attempt returns the next one. Only the first can be that which the request has
-// room for, and only where no other may overlap with it.
+// attempt returns the next one, or nil if the call is over. Only the first can be
+// that which the request has room for, and use the caller's messages: others may
+// overlap, and a loser whose goroutine starts late must not read the message of a
+// caller who has it back.
 func (r *Request) attempt(call *backstay.Call) *attempt {
 	if call.Alone() && !r.begun {
 		r.begun = true
+		r.first.message, r.first.reply = r.Message, r.reply
 		return &r.first
 	}
-	a := &attempt{}
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over {
+		return nil
+	}
+	a := &attempt{message: clone(r.Message), reply: fresh(r.reply)}
 	r.others = append(r.others, a)
-	r.mu.Unlock()
 	return a
+}
+
+// end says that the messages are the caller's again.
+func (r *Request) end() {
+	r.mu.Lock()
+	r.over = true
+	r.mu.Unlock()
 }
 
 // find returns the attempt that decoded reply, or nil.

@@ -1,7 +1,6 @@
 package grpccall_test
 
 import (
-	"errors"
 	"io"
 	"testing"
 
@@ -9,35 +8,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/backstay-go/backstay"
 	pb "github.com/backstay-go/backstay/examples/grpc/ordersv1"
 	"github.com/backstay-go/backstay/grpccall"
-	"github.com/backstay-go/backstay/retry"
 )
-
-func again() *backstay.Policy { return backstay.New(retry.New(retry.Config{Backoff: retry.NoPause()})) }
-
-func TestUnarySmoke(t *testing.T) {
-	s := &server{get: failing(codes.Unavailable, codes.Unavailable)}
-	c := start(t, s, again(), grpccall.Config{})
-	o, err := c.Get(limited(t), &pb.GetRequest{Id: "7"})
-	if err != nil || o.Id != "7" || len(s.attempts()) != 3 {
-		t.Errorf("Get = %v, %v with %d attempts", o, err, len(s.attempts()))
-	}
-	if got := s.sent("grpc-previous-rpc-attempts"); got[0] != "" || got[1] != "1" || got[2] != "2" {
-		t.Errorf("previous %q", got)
-	}
-	s.get = failing(codes.Unavailable, codes.Unavailable, codes.Unavailable, codes.Unavailable, codes.Unavailable, codes.Unavailable)
-	_, err = c.Get(limited(t), &pb.GetRequest{Id: "7"})
-	e, ok := errors.AsType[*retry.Error](err)
-	if status.Code(err) != codes.Unavailable || status.Convert(err).Message() != "attempt 6" || !ok || e.Attempts != 3 {
-		t.Errorf("Get = %v", err)
-	}
-	_, err = c.Place(limited(t), &pb.PlaceRequest{})
-	if err != nil {
-		t.Error(err)
-	}
-}
 
 func TestStreamSmoke(t *testing.T) {
 	s := &server{}

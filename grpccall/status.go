@@ -49,20 +49,20 @@ func statusOf(err error) *status.Status {
 	return status.New(code, err.Error())
 }
 
-// codeOf returns the code of an error of ours that had nothing sent.
+// codeOf returns the code of an error that came from the policy itself. Unless it
+// says that nothing was sent, or that there was too much to send, nobody knows
+// what it means.
 func codeOf(err error) codes.Code {
-	if backstay.TypeOf(err) == "idempotency_key" {
+	switch class := backstay.Classify(err); {
+	case backstay.TypeOf(err) == "idempotency_key":
 		return codes.InvalidArgument
-	}
-	if !backstay.NotSent(err) {
-		return codes.Unknown
-	}
-	switch backstay.Classify(err) {
-	case backstay.Throttled:
+	case class == backstay.Throttled:
 		return codes.ResourceExhausted
-	case backstay.Permanent:
+	case !backstay.NotSent(err):
+		return codes.Unknown
+	case class == backstay.Permanent:
 		return codes.FailedPrecondition
-	case backstay.Canceled:
+	case class == backstay.Canceled:
 		return codes.Canceled
 	}
 	return codes.Unavailable

@@ -19,8 +19,11 @@ func (c *client) unary(ctx context.Context, method string, req, reply any, cc *g
 		return err
 	}
 	resp, err := c.call(ctx, r)
-	if err == nil && !same(resp, reply) {
-		err = r.deliver(resp)
+	if !same(resp, reply) {
+		r.end()
+		if err == nil {
+			err = r.deliver(resp)
+		}
 	}
 	if err == nil && r.wants == nil {
 		return nil
@@ -34,13 +37,12 @@ func (c *client) unary(ctx context.Context, method string, req, reply any, cc *g
 // invoke makes one attempt of a unary call.
 func (c *client) invoke(ctx context.Context, call *backstay.Call, r *Request) (any, error) {
 	a := r.attempt(call)
-	a.start(ctx, call, c)
-	a.reply = r.reply
-	if a != &r.first {
-		a.reply = fresh(r.reply)
+	if a == nil {
+		return nil, context.Canceled
 	}
+	a.start(ctx, call, c)
 	defer a.over()
-	err := r.invoker(a, r.Method, r.Message, a.reply, r.conn, a.options(r)...)
+	err := r.invoker(a, r.Method, a.message, a.reply, r.conn, a.options(r)...)
 	if err != nil {
 		return nil, c.failure(ctx, r, a, err)
 	}

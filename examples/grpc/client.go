@@ -7,6 +7,7 @@ import (
 	"github.com/backstay-go/backstay/breaker"
 	"github.com/backstay-go/backstay/grpccall"
 	"github.com/backstay-go/backstay/idempotency"
+	"github.com/backstay-go/backstay/loadbalance"
 	"github.com/backstay-go/backstay/retry"
 	"github.com/backstay-go/backstay/telemetry"
 	"github.com/backstay-go/backstay/timeout"
@@ -52,7 +53,7 @@ func again() client {
 // surviving is what this module is for.
 func surviving(policy *backstay.Policy, spans *spans) client {
 	policy = telemetry.Observe(policy, telemetry.Config{TracerProvider: spans.provider})
-	return client{"backstay", grpccall.DialOptions(policy, grpccall.Config{ServiceConfig: `{"loadBalancingConfig": [{"round_robin": {}}]}`})}
+	return client{"backstay", grpccall.DialOptions(policy, grpccall.Config{})}
 }
 
 // policy is what happens to a call, from the outside in.
@@ -61,7 +62,8 @@ func policy() *backstay.Policy {
 		idempotency.Keys(idempotency.KeysConfig{}),
 		timeout.Call(2*time.Second),
 		retry.New(retry.Config{}),
-		breaker.NewGroup(breaker.Config{}, breaker.ByTarget),
+		loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.PeakEWMA()}),
+		breaker.NewGroup(breaker.Config{}, breaker.ByEndpoint),
 		timeout.Attempt(500*time.Millisecond),
 	)
 }

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	calls    = 600
-	interval = 3 * time.Millisecond // between calls, whether the last has ended or not
+	calls    = 1200
+	interval = time.Millisecond // between calls, whether the last has ended or not
 )
 
 // A task is a call of one method, which orders so many items, and a look at what

@@ -27,14 +27,17 @@ func newSpans() *spans {
 	return &spans{sdk.NewTracerProvider(sdk.WithSpanProcessor(recorder)), recorder}
 }
 
-// longest returns the trace of a method's call that took the most attempts.
+// longest returns the trace of the call that took the most attempts, of several
+// that of the given method if there is one.
 func (s *spans) longest(method string) (t trace) {
 	ended := s.recorder.Ended()
 	for _, call := range ended {
-		if call.Parent().IsValid() || !strings.HasSuffix(call.Name(), "/"+method) {
+		if call.Parent().IsValid() {
 			continue
 		}
-		if attempts := under(call, ended); t.call == nil || len(attempts) > len(t.attempts) {
+		attempts := under(call, ended)
+		more := len(attempts) - len(t.attempts)
+		if t.call == nil || more > 0 || more == 0 && strings.HasSuffix(call.Name(), "/"+method) {
 			t = trace{call, attempts}
 		}
 	}
@@ -62,7 +65,7 @@ func outcome(attempt span) string {
 func attribute(s span, key string) string {
 	for _, a := range s.Attributes() {
 		if string(a.Key) == key {
-			return a.Value.Emit()
+			return a.Value.String()
 		}
 	}
 	return ""

@@ -321,6 +321,13 @@ func (o *orders) Import(s grpc.ClientStreamingServer[pb.PlaceRequest, pb.ImportR
 // serveOrders starts a server on loopback and returns its address.
 func serveOrders(tb testing.TB, o *orders, opts ...grpc.ServerOption) string {
 	tb.Helper()
+	addr, _ := stoppable(tb, o, opts...)
+	return addr
+}
+
+// stoppable also returns what keeps the server from accepting further calls.
+func stoppable(tb testing.TB, o *orders, opts ...grpc.ServerOption) (addr string, stop func()) {
+	tb.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
@@ -333,7 +340,10 @@ func serveOrders(tb testing.TB, o *orders, opts ...grpc.ServerOption) string {
 		srv.Stop()
 		wg.Wait()
 	})
-	return lis.Addr().String()
+	return lis.Addr().String(), func() {
+		_ = lis.Close()
+		wg.Go(srv.GracefulStop)
+	}
 }
 
 func connect(tb testing.TB, addr string, opts ...grpc.DialOption) *grpc.ClientConn {

@@ -58,6 +58,11 @@ func serve(t testing.TB, s *server, opts ...grpc.ServerOption) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveOn(t, s, lis, opts...)
+}
+
+// serveOn starts s on a listener.
+func serveOn(t testing.TB, s *server, lis net.Listener, opts ...grpc.ServerOption) *server {
 	s.addr = lis.Addr().String()
 	s.grpc = grpc.NewServer(opts...)
 	pb.RegisterOrdersServer(s.grpc, s)

@@ -30,10 +30,14 @@ func traced(cc *grpc.ClientConn) bool {
 	return false
 }
 
+// makesSpans reports whether a stats handler of this type does. grpc-go has two
+// in one package, and the one for metrics must not be taken for the other: then
+// nobody would tell the server the trace context.
 func makesSpans(handler reflect.Type) bool {
 	if handler.Kind() == reflect.Pointer {
 		handler = handler.Elem()
 	}
 	pkg := handler.PkgPath()
-	return strings.HasSuffix(pkg, "/otelgrpc") || strings.HasSuffix(pkg, "grpc/experimental/opentelemetry") || strings.HasSuffix(pkg, "grpc/stats/opentelemetry")
+	return strings.HasSuffix(pkg, "/otelgrpc") ||
+		strings.HasSuffix(pkg, "grpc/stats/opentelemetry") && handler.Name() != "clientMetricsHandler"
 }

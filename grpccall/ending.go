@@ -1,34 +1,26 @@
 package grpccall
 
-import (
-	"io"
-	"sync"
-)
+import "sync"
 
-// An ending is the end of a stream, told once.
+// An ending is the end of a stream, told once. The zero value is one that has
+// not been told.
 type ending struct {
 	mu    sync.Mutex
+	over  bool
+	err   error
 	after []func(error)
-	done  chan struct{} // closed by the end
-	err   error         // to be read once done is closed
 }
 
-func newEnding() *ending { return &ending{done: make(chan struct{})} }
-
-// with says that the stream is over. The first to say it is heard: gRPC, or the
-// caller's having received the end where something between us and gRPC kept our
-// options from it.
+// with says that the stream is over, with an error or without. The first to say
+// it is heard: gRPC, or the caller's having received the end where something
+// between us and gRPC kept our options from it.
 func (e *ending) with(err error) {
-	if err == io.EOF {
-		err = nil
-	}
 	e.mu.Lock()
-	if e.isOver() {
+	if e.over {
 		e.mu.Unlock()
 		return
 	}
-	e.err = err
-	close(e.done)
+	e.over, e.err = true, err
 	after := e.after
 	e.after = nil
 	e.mu.Unlock()
@@ -37,25 +29,21 @@ func (e *ending) with(err error) {
 	}
 }
 
-// isOver reports whether the stream has ended.
-func (e *ending) isOver() bool {
-	select {
-	case <-e.done:
-		return true
-	default:
-		return false
-	}
+// told returns the error that the stream has ended with, and whether it has.
+func (e *ending) told() (err error, over bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.err, e.over
 }
 
 // then calls f with the error that the stream ends with, or has.
 func (e *ending) then(f func(error)) {
 	e.mu.Lock()
-	over := e.isOver()
-	if !over {
+	if !e.over {
 		e.after = append(e.after, f)
+		e.mu.Unlock()
+		return
 	}
 	e.mu.Unlock()
-	if over {
-		f(e.err)
-	}
+	f(e.err)
 }

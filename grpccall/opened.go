@@ -3,7 +3,7 @@ package grpccall
 import (
 	"context"
 	"io"
-	"sync/atomic"
+	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -18,14 +18,17 @@ type opened struct {
 	grpc.ClientStream
 	attempt *attempt
 	cancel  context.CancelFunc
-	using   atomic.Int32      // calls of the caller's in it
 	failure func(error) error // says what an error of it means for policy
 }
 
-// begin makes one attempt of a streaming call: it opens the stream, sends what
-// the caller has sent, and waits for headers.
+// begin makes one attempt of a streaming call: it opens the stream, sends the
+// message that is kept, and waits for headers.
 func (c *client) begin(ctx context.Context, call *backstay.Call, r *Request) (grpc.ClientStream, error) {
-	a := &attempt{end: newEnding()}
+	s := r.stream
+	if err := s.take(nil); err != nil {
+		return nil, err
+	}
+	a := &attempt{end: &ending{}}
 	inner, cancel := context.WithCancel(ctx)
 	call.OnDone(func(error) { cancel() })
 	answered := false
@@ -36,83 +39,106 @@ func (c *client) begin(ctx context.Context, call *backstay.Call, r *Request) (gr
 		}
 	}()
 	a.start(inner, call, c)
-	cs, err := r.streamer(a, r.stream.desc, r.conn, r.Method, a.options(r)...)
+	cs, err := r.streamer(a, s.desc, r.conn, r.Method, a.options(r)...)
 	a.over() // what gRPC picks from here on may be on another goroutine
 	if err != nil {
 		return nil, c.failure(ctx, r, a, err)
 	}
 	o := &opened{ClientStream: cs, attempt: a, cancel: cancel}
 	o.failure = func(err error) error { return c.failure(ctx, r, a, err) }
-	if err = r.stream.take(o); err == nil {
-		err = o.answer(ctx)
-	}
-	if err != nil {
-		return nil, r.stream.failure(o.failure(err))
+	if err := s.use(ctx, o); err != nil {
+		return nil, err
 	}
 	answered = true
 	return o, nil
 }
 
+// use makes o the stream of the current attempt until it has headers.
+func (s *stream) use(ctx context.Context, o *opened) error {
+	if s.kept {
+		if err := o.send(s.r.Message); err != nil {
+			return s.failed(o, err)
+		}
+	}
+	if err := s.take(o); err != nil {
+		return err
+	}
+	if err := o.answer(ctx, s.desc); err != nil {
+		return s.failed(o, err)
+	}
+	return s.take(o) // which the caller may have fixed on another meanwhile
+}
+
+// send sends m, and that it is all. That the stream has ended is for answer.
+func (o *opened) send(m any) error {
+	if err := o.SendMsg(m); err != nil && err != io.EOF {
+		return err
+	}
+	return o.CloseSend()
+}
+
 // answer waits until there are headers, or the stream has ended without.
-func (o *opened) answer(ctx context.Context) error {
+func (o *opened) answer(ctx context.Context, desc *grpc.StreamDesc) error {
 	md, err := o.Header()
 	if md != nil || err != nil {
 		return err
 	}
-	a := o.attempt
-	if !a.told.Load() && !a.end.isOver() && o.using.Load() == 0 {
-		return nil // something between us and gRPC keeps it from us; the caller will see
-	}
-	select {
-	case <-a.end.done:
-		return a.end.err
-	case <-ctx.Done():
+	err, over := o.attempt.end.told()
+	switch {
+	case !over:
+		// gRPC is about to tell the end of ctx. Else something between us and
+		// gRPC keeps the end of the stream from us, and the caller will see it.
 		return ctx.Err()
+	case err == nil && !desc.ServerStreams:
+		return status.Error(codes.Internal, "cardinality violation: received no response message from non-server-streaming RPC")
 	}
+	return err
 }
 
 // errTaken is the end of an attempt that overlaps with another, on a stream of
-// which the caller can have one.
-var errTaken = status.Error(codes.Internal, "grpccall: the caller already sends on another attempt's stream")
+// which the caller can have one. It says nothing about the callee.
+var errTaken = &backstay.Error{
+	Err:     status.Error(codes.Internal, "grpccall: the caller already uses another attempt's stream"),
+	Class:   backstay.Canceled,
+	NotSent: true,
+	Type:    "body_not_replayable",
+}
 
-// take makes o the stream of the current attempt, and sends what has been sent
-// before where that is kept.
+// take makes o the stream that what the caller does goes to, unless there can be
+// one only and has been. o may be nil, to ask.
 func (s *stream) take(o *opened) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case !s.desc.ClientStreams:
-		if err := s.replay(o); err != nil {
-			return err
-		}
-	case s.opened != nil:
+	case s.lost != nil:
+		return s.lost
+	case o == nil && s.settled: // a loser that starts late
 		return errTaken
-	}
-	s.opened = o
-	s.letGo()
-	return nil
-}
-
-// replay sends on o what the caller has sent.
-func (s *stream) replay(o *opened) error {
-	if s.hasSent {
-		if err := o.SendMsg(s.sent); err != nil && err != io.EOF {
-			return err
-		}
-	}
-	if s.closed {
-		return o.CloseSend()
+	case s.single && s.opened != nil && s.opened != o:
+		return errTaken
+	case o != nil:
+		s.opened, s.last = o, o
+		s.changed.Broadcast()
 	}
 	return nil
 }
 
-// failure returns err, the failure of an attempt that had opened, so that there
-// is no other where the caller has something of this one.
-func (s *stream) failure(err error) error {
+// failed returns what err, the end of o without headers, means for policy: no
+// other attempt where the caller has something of this one.
+func (s *stream) failed(o *opened, err error) error {
+	err = o.failure(err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f := failureIn(err); f.veto == "" && (s.desc.ClientStreams || s.committed) {
-		f.veto = "body_not_replayable"
+	switch {
+	case s.single:
+		if f := failureIn(err); f.veto == "" {
+			f.veto = "body_not_replayable"
+		}
+		if s.opened == o {
+			s.lost = err
+		}
+	case s.opened == o:
+		s.opened = nil
 	}
 	return err
 }
@@ -124,18 +150,29 @@ func discard(inner grpc.ClientStream) {
 	}
 }
 
-// hold keeps the call until its stream has ended.
+// hold keeps the call until its stream has ended: as gRPC says, or its reader,
+// or at the latest with its context.
 func hold(inner grpc.ClientStream, done func(error)) grpc.ClientStream {
-	if o, ok := inner.(*opened); ok && o != nil {
-		o.attempt.end.then(func(err error) {
+	o, ok := inner.(*opened)
+	if !ok || o == nil {
+		done(nil) // a middleware's
+		return inner
+	}
+	var once sync.Once
+	over := func(err error) {
+		once.Do(func() {
 			if err != nil {
 				err = o.failure(err)
 			}
 			done(err)
 		})
-	} else {
-		done(nil) // a middleware's
 	}
+	ctx := o.attempt.Context
+	stop := context.AfterFunc(ctx, func() { over(status.FromContextError(ctx.Err()).Err()) })
+	o.attempt.end.then(func(err error) {
+		stop()
+		over(err)
+	})
 	return inner
 }
 

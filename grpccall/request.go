@@ -112,9 +112,15 @@ func (w *wants) add(o grpc.CallOption) {
 	}
 }
 
-// tell writes what the caller wants to know of the call, as its final attempt
-// has it: nothing where there was none that reached a server.
+// tell lets the caller's options know that the call is over.
 func (r *Request) tell(final *attempt, err error) {
+	r.show(final)
+	r.finish(err)
+}
+
+// show writes what the caller wants to know of the call, as its final attempt
+// has it: nothing where there was none that reached a server.
+func (r *Request) show(final *attempt) {
 	w := r.wants
 	if w == nil {
 		return
@@ -131,7 +137,14 @@ func (r *Request) tell(final *attempt, err error) {
 	for _, p := range w.peers {
 		*p = final.peer
 	}
-	for _, f := range w.finish {
+}
+
+// finish calls the caller's functions for the end of the call.
+func (r *Request) finish(err error) {
+	if r.wants == nil {
+		return
+	}
+	for _, f := range r.wants.finish {
 		f(err)
 	}
 }

@@ -13,7 +13,8 @@ import (
 
 // A stream is what the caller of a streaming call gets. The policy runs on a
 // goroutine of its own, since its attempts begin before the caller has said what
-// to send and last until headers come.
+// to send and last until headers come. What a middleware panics with goes on
+// where the caller next uses the stream.
 //
 // Where only the server streams, the attempts are the policy's until one of them
 // has headers: the one message that is sent is kept for the next attempt. Where
@@ -23,81 +24,87 @@ type stream struct {
 	client *client
 	r      *Request
 	desc   *grpc.StreamDesc
-	start  sync.Once
-	begun  chan struct{} // closed when the caller can go on: an attempt has opened, or there will be none
-	over   chan struct{} // closed when the policy has returned
+	over   chan struct{} // closed when the policy has returned, and the caller's options know if that was the end
+	shown  sync.Once
 
-	mu        sync.Mutex
-	isBegun   bool
-	sent      any // the message, where only the server streams
-	hasSent   bool
-	closed    bool // CloseSend was called
-	committed bool // there must not be another attempt
-	opened    *opened
-	ended     bool // the caller's OnFinish functions were called
+	mu      sync.Mutex
+	changed sync.Cond // opened or settled; its lock is mu
+	begun   bool
+	kept    bool    // each attempt sends r.Message, of which the caller's SendMsg was
+	single  bool    // one attempt may open, and no other
+	opened  *opened // which the caller's doings go to; nil between two attempts
+	last    *opened // that was in opened
+	lost    error   // the failure of the single one
+	thrown  bool    // panic was
+	settled bool
 
-	// What the policy returned; to be read once over is closed.
+	// What the policy returned; not written once it has settled.
 	inner grpc.ClientStream
 	err   error
 	final *attempt
-	panic any
+	panic any // the mutex is held for this one
 }
 
 // stream is the interceptor of streaming calls.
 func (c *client) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	r := &Request{Method: method, client: c, ctx: ctx, conn: cc, streamer: streamer}
 	r.take(opts)
-	s := &stream{client: c, r: r, desc: desc, begun: make(chan struct{}), over: make(chan struct{})}
+	s := &stream{client: c, r: r, desc: desc, over: make(chan struct{})}
+	s.changed.L = &s.mu
 	r.stream = s
 	if err := c.ready(r); err != nil {
 		r.tell(nil, err)
 		return nil, err
 	}
 	if desc.ClientStreams {
-		if err := s.begin(); err != nil {
+		if err := s.open(); err != nil {
 			return nil, err
 		}
 	}
 	return s, nil
 }
 
-// begin has the policy make the call, and waits until an attempt has opened. It
-// returns the error of a call for which none did.
-func (s *stream) begin() error {
-	s.start.Do(func() { go s.run() })
-	select {
-	case <-s.begun:
-	case <-s.r.ctx.Done():
-		<-s.over // for the policy ends with the caller's context
+// open waits until an attempt has opened. It returns the error of a call for
+// which none did; RecvMsg has that of one which failed thereafter.
+func (s *stream) open() error {
+	_, err := s.current()
+	if err == nil || s.latest() != nil {
+		return nil
 	}
-	select {
-	case <-s.over:
-		s.rethrow()
-		if s.inner == nil {
-			return s.err
-		}
-	default:
+	<-s.over
+	return err
+}
+
+// latest returns the attempt that opened last, or nil.
+func (s *stream) latest() *opened {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
+}
+
+// begin has the policy make the call, once. A caller who wants something of the
+// stream before he has sent the one message gets the attempt that he has it of.
+// The mutex is held.
+func (s *stream) begin() {
+	if !s.begun {
+		s.begun = true
+		s.single = s.single || !s.kept
+		go s.run()
 	}
-	return nil
 }
 
 // run makes the call.
 func (s *stream) run() {
-	returned := false
 	var inner grpc.ClientStream
-	var err error
+	err := status.Error(codes.Internal, "grpccall: a middleware of the policy ended its goroutine")
 	defer func() {
-		if !returned {
-			if s.panic = recover(); s.panic == nil {
-				err = status.Error(codes.Internal, "grpccall: a middleware of the policy ended its goroutine")
-			} else {
-				err = status.Error(codes.Internal, "grpccall: the policy panicked")
-			}
+		if p := recover(); p != nil {
+			s.catch(p)
+			err = status.Error(codes.Internal, "grpccall: the policy panicked")
 		}
 		s.settle(inner, err)
 	}()
 	inner, err = s.client.open(s.r.ctx, s.r)
-	returned = true
 	if err == nil && inner == nil {
 		err = status.Errorf(codes.Internal, "grpccall: a middleware of the policy returned no error and no stream for %s", s.r.Method)
 	}
@@ -105,87 +112,115 @@ func (s *stream) run() {
 
 // settle lets the caller have what the policy returned.
 func (s *stream) settle(inner grpc.ClientStream, err error) {
+	defer close(s.over)
+	defer func() {
+		if p := recover(); p != nil {
+			s.catch(p) // the caller's own, from OnFinish
+		}
+	}()
+	s.mu.Lock()
 	o, _ := inner.(*opened)
-	if err != nil {
-		if f := failureIn(err); f != nil {
+	switch {
+	case err != nil:
+		// gRPC may yet write to an attempt that it has not told the end of.
+		if f := failureIn(err); f != nil && f.attempt.told.Load() {
 			s.final = f.attempt
 		}
 		s.err = s.client.outward(err)
-	} else {
+	case o != nil:
+		s.inner, s.final = inner, o.attempt
+	default:
 		s.inner = inner
-		if o != nil {
-			s.final = o.attempt
-		}
 	}
-	close(s.over)
-	s.mu.Lock()
-	s.letGo()
+	s.settled = true
+	s.changed.Broadcast()
 	s.mu.Unlock()
 	switch {
-	case s.err != nil:
-		s.end(s.err)
+	case err != nil:
+		s.tell(s.err)
 	case o != nil:
-		o.attempt.end.then(s.end)
+		o.attempt.end.then(s.tell)
 	}
 }
 
-// letGo lets the caller go on. The mutex is held.
-func (s *stream) letGo() {
-	if !s.isBegun {
-		s.isBegun = true
-		close(s.begun)
+// tell tells the caller's call options that the call is over, once. Whoever
+// comes second returns when the variables are written.
+func (s *stream) tell(err error) {
+	first := false
+	s.shown.Do(func() {
+		first = true
+		s.r.show(s.final)
+	})
+	if first {
+		s.r.finish(unlessEOF(err))
 	}
 }
 
-// end tells the caller's call options that the call is over.
-func (s *stream) end(err error) {
-	s.mu.Lock()
-	before := s.ended
-	s.ended = true
-	s.mu.Unlock()
-	if before {
-		return
-	}
+// unlessEOF returns err, with which a stream has ended, unless it is that of a
+// success.
+func unlessEOF(err error) error {
 	if err == io.EOF {
-		err = nil
+		return nil
 	}
-	s.r.tell(s.final, err)
+	return err
 }
 
-// rethrow lets a panic of the policy go on where somebody can recover it.
+// catch keeps a panic of the policy's goroutine for the caller's.
+func (s *stream) catch(p any) {
+	s.mu.Lock()
+	s.panic = p
+	s.mu.Unlock()
+}
+
+// rethrow lets a panic go on where somebody can recover it, once: what he then
+// does with the stream fails.
 func (s *stream) rethrow() {
-	if s.panic != nil {
-		panic(s.panic)
+	s.mu.Lock()
+	p := s.panic
+	if s.thrown {
+		p = nil
+	}
+	s.thrown = s.thrown || p != nil
+	s.mu.Unlock()
+	if p != nil {
+		panic(p)
 	}
 }
 
-// current returns the stream that the caller works with, or the error that the
-// call has ended with. Where only the server streams it waits for the policy.
+// current returns the stream that what the caller does goes to, as soon as there
+// is one, or the error that the call has ended with.
 func (s *stream) current() (grpc.ClientStream, error) {
-	if s.desc.ClientStreams {
-		s.mu.Lock()
-		o := s.opened
-		s.mu.Unlock()
-		if o != nil {
-			return o, nil
-		}
+	s.mu.Lock()
+	s.begin()
+	for s.opened == nil && !s.settled {
+		s.changed.Wait()
 	}
-	select {
-	case <-s.over:
-	default:
-		if err := s.begin(); err != nil {
-			return nil, err
-		}
-		<-s.over
+	o, settled := s.opened, s.settled
+	s.mu.Unlock()
+	if settled {
+		return s.result()
 	}
-	s.rethrow()
+	return o, nil
+}
+
+// result waits for the policy, and returns what that did.
+func (s *stream) result() (grpc.ClientStream, error) {
+	s.mu.Lock()
+	s.begin()
+	for !s.settled {
+		s.changed.Wait()
+	}
+	s.mu.Unlock()
+	if s.err != nil {
+		s.rethrow()
+	}
 	return s.inner, s.err
 }
 
 // Header returns the headers, as soon as they have come. There are none where
 // the call failed without; RecvMsg tells why.
 func (s *stream) Header() (metadata.MD, error) {
-	inner, err := s.current()
+	inner, err := s.result()
 	if err != nil {
 		return nil, nil
 	}
@@ -194,7 +229,7 @@ func (s *stream) Header() (metadata.MD, error) {
 
 // Trailer returns the trailers of the attempt that the call ended with.
 func (s *stream) Trailer() metadata.MD {
-	inner, err := s.current()
+	inner, err := s.result()
 	switch {
 	case err == nil:
 		return inner.Trailer()
@@ -204,101 +239,98 @@ func (s *stream) Trailer() metadata.MD {
 	return nil
 }
 
-// Context returns the context of the stream. After it was called there is no
-// further attempt.
+// Context returns the context of the stream. After it was called no further
+// attempt opens.
 func (s *stream) Context() context.Context {
 	s.mu.Lock()
-	s.committed = true
+	s.single = true
 	s.mu.Unlock()
-	_ = s.begin() // RecvMsg tells
-	s.mu.Lock()
-	o := s.opened
-	s.mu.Unlock()
-	if o == nil {
-		return s.r.ctx
+	inner, err := s.current()
+	if err == nil {
+		return inner.Context()
 	}
-	return o.Context()
+	if o := s.latest(); o != nil {
+		return o.Context()
+	}
+	ended, cancel := context.WithCancel(s.r.ctx)
+	cancel()
+	return ended
 }
 
 // SendMsg sends m. Where only the server streams, that begins the call, and m
 // must not change before the call has ended.
 func (s *stream) SendMsg(m any) error {
 	if !s.desc.ClientStreams {
-		return s.request(m)
+		if first, err := s.keep(m); err != nil {
+			return err
+		} else if first {
+			return s.open()
+		}
 	}
 	inner, err := s.current()
-	if err != nil {
-		return io.EOF // RecvMsg tells why
+	if err == nil {
+		err = inner.SendMsg(m)
+	} else {
+		err = io.EOF // RecvMsg tells why
 	}
-	o, ok := inner.(*opened)
-	if !ok {
-		return inner.SendMsg(m)
+	if err == io.EOF && !s.desc.ClientStreams {
+		return nil
 	}
-	o.using.Add(1)
-	defer o.using.Add(-1)
-	return o.SendMsg(m)
+	return err
 }
 
-// request sends the one message that there is where only the server streams.
-func (s *stream) request(m any) error {
+// keep makes m the message that each attempt sends, and reports whether it is.
+// Where there is an attempt already, m is for that.
+func (s *stream) keep(m any) (first bool, err error) {
 	s.mu.Lock()
-	if s.hasSent || s.closed {
-		s.mu.Unlock()
-		return status.Error(codes.Internal, "SendMsg called after CloseSend")
+	defer s.mu.Unlock()
+	switch {
+	case s.kept:
+		return false, status.Error(codes.Internal, "SendMsg called after CloseSend")
+	case s.begun:
+		return false, nil
 	}
-	s.sent, s.hasSent = m, true
-	s.committed = s.committed || sizeOf(m) > s.client.cfg.BufferSize
-	var err error
-	if s.opened != nil { // by a caller who has asked for headers first
-		err = s.opened.SendMsg(m)
-	}
-	s.mu.Unlock()
-	if err != nil && err != io.EOF {
-		return err
-	}
-	s.start.Do(func() {
-		s.r.Message = m
-		go s.run()
-	})
-	return s.begin()
+	s.r.Message, s.kept = m, true
+	s.single = s.single || sizeOf(m) > s.client.cfg.BufferSize
+	s.begin()
+	return true, nil
 }
 
-// CloseSend says that nothing more is sent.
+// CloseSend says that nothing more is sent, which goes without saying for a
+// message that is kept.
 func (s *stream) CloseSend() error {
 	s.mu.Lock()
-	s.closed = true
-	o := s.opened
+	kept := s.kept
 	s.mu.Unlock()
-	if o != nil {
-		return o.CloseSend()
+	if kept {
+		return nil
 	}
-	_ = s.begin() // RecvMsg tells
-	return nil
+	if inner, err := s.current(); err == nil {
+		return inner.CloseSend()
+	}
+	return nil // RecvMsg tells
 }
 
 // RecvMsg receives the next message into m.
 func (s *stream) RecvMsg(m any) error {
-	inner, err := s.current()
-	if err != nil {
-		return err
+	select {
+	case <-s.over:
+	default:
+		_, _ = s.result()
+		<-s.over
 	}
-	o, ok := inner.(*opened)
-	if !ok {
-		return inner.RecvMsg(m) // a middleware's
+	if s.err != nil {
+		s.rethrow()
+		return s.err
 	}
-	o.using.Add(1)
-	defer o.using.Add(-1)
-	err = o.RecvMsg(m)
+	err := s.inner.RecvMsg(m)
 	if err == nil && s.desc.ServerStreams {
 		return nil
 	}
-	o.attempt.end.with(err)
-	if err == nil || err == io.EOF {
-		return err
+	if o, ok := s.inner.(*opened); ok {
+		o.attempt.end.with(unlessEOF(err))
 	}
-	if <-s.over; s.err != nil {
-		s.rethrow()
-		return s.err // with what the policy has to say
-	}
+	s.tell(err)
+	s.rethrow()
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,6 +33,19 @@ func as(ctx context.Context, user int) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, "x-user", fmt.Sprint(user))
 }
 
+// reachAs makes calls, each as another user, until all hosts have had one.
+func (f *fleet) reachAs(t *testing.T, client pb.OrdersClient) {
+	t.Helper()
+	before, user := f.counts(), 0
+	eventually(t, "all hosts get calls", func() bool {
+		user++
+		if _, err := client.Get(as(limited(t), user), &pb.GetRequest{}); err != nil {
+			t.Fatalf("Get() = %v, want no error", err)
+		}
+		return !slices.Contains(f.since(before), 0)
+	})
+}
+
 // retrying makes two attempts.
 func retrying() *backstay.Policy {
 	return backstay.New(retry.New(retry.Config{MaxAttempts: 2, Backoff: retry.NoPause(), NoBudget: true}))
@@ -47,14 +61,7 @@ func TestEveryStrategyCanBeChosen(t *testing.T) {
 				cfg.HashHeader = "x-user"
 			}
 			client := pb.NewOrdersClient(f.connect(t, balanced(cfg)))
-			user := 0
-			eventually(t, "all hosts get calls", func() bool {
-				user++
-				if _, err := client.Get(as(limited(t), user), &pb.GetRequest{}); err != nil {
-					t.Fatalf("Get() = %v, want no error", err)
-				}
-				return !slices.Contains(f.counts(), 0)
-			})
+			f.reachAs(t, client)
 		})
 	}
 }
@@ -78,14 +85,8 @@ func TestAKeyHasOneEndpointInEveryChannel(t *testing.T) {
 	other := &fleet{hosts: f.hosts, resolver: newResolver(f.state(f.hosts...))}
 	cfg := balanced(grpccall.BalancerConfig{Strategy: "rendezvous", HashHeader: "X-User"})
 	one, two := pb.NewOrdersClient(f.connect(t, cfg)), pb.NewOrdersClient(other.connect(t, cfg))
-	for _, c := range []pb.OrdersClient{one, two} { // until all are connected
-		user := 0
-		eventually(t, "all hosts get calls", func() bool {
-			user++
-			_, _ = c.Get(as(limited(t), user), &pb.GetRequest{})
-			return !slices.Contains(f.counts(), 0)
-		})
-	}
+	f.reachAs(t, one)
+	f.reachAs(t, two)
 	homes := map[int]int{}
 	for user := range 20 {
 		before := f.counts()
@@ -121,16 +122,21 @@ func TestARetryGoesToAnEndpointThatWasNotTried(t *testing.T) {
 	}
 	for name, policy := range policies {
 		t.Run(name, func(t *testing.T) {
+			var broken atomic.Bool
 			f := newFleet(t, 2, func(i int, h *host) {
-				if i == 0 {
-					h.get = func(context.Context, int, *pb.GetRequest) (*pb.Order, error) {
+				h.get = func(context.Context, int, *pb.GetRequest) (*pb.Order, error) {
+					if i == 0 && broken.Load() {
 						return nil, status.Error(codes.Unavailable, "broken")
 					}
+					return &pb.Order{}, nil
 				}
 			})
 			p, cfg := policy()
 			client := pb.NewOrdersClient(f.connect(t, grpccall.DialOptions(p, cfg)...))
-			for user := 0; f.hosts[0].count() < 4; user++ { // one more and it is ejected
+			f.reachAs(t, client)
+			broken.Store(true)
+			enough := f.hosts[0].count() + 4 // one more and it is ejected
+			for user := 0; f.hosts[0].count() < enough; user++ {
 				if user == 1000 {
 					t.Fatal("1000 users went to the other host, want half of them")
 				}
@@ -391,7 +397,7 @@ func TestWhatTheResolverSaysOfEndpointsCounts(t *testing.T) {
 	if got := f.since(before); !slices.Equal(got, []int{30, 10}) {
 		t.Errorf("40 calls to hosts of weights 3 and 1 went %v, want 30 and 10", got)
 	}
-	s = f.state(f.hosts...)
+	s = f.state(f.hosts[1])
 	s.Endpoints[0] = grpccall.WithEndpoint(s.Endpoints[0], loadbalance.Endpoint{Weight: -1})
 	f.resolver.UpdateState(s) // which is refused
 	before = f.counts()

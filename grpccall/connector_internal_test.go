@@ -10,8 +10,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
@@ -282,6 +284,57 @@ func TestWhatIsFound(t *testing.T) {
 			t.Errorf("findings(%v) = %v, want %v", r.state, got, r.want)
 		}
 	}
+}
+
+// A mute connection ends each stream with a status and no message.
+type mute struct {
+	grpc.ClientConnInterface
+	code  codes.Code
+	asked int
+}
+
+func (m *mute) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
+	m.asked++
+	return nil, status.Error(m.code, "no")
+}
+
+func TestAServerIsAskedAgainUnlessItHasRefused(t *testing.T) {
+	for code, once := range map[codes.Code]bool{
+		codes.Unimplemented: true, codes.NotFound: true, codes.Unauthenticated: true, codes.PermissionDenied: true,
+		codes.Unavailable: false, codes.Internal: false,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			m := &mute{code: code}
+			_, stop := (&watch{tell: func(bool) {}}).Build(m)
+			<-time.After(time.Minute)
+			stop()
+			if (m.asked == 1) != once {
+				t.Errorf("a server that ended the stream with %v was asked %d times in a minute, want once: %v", code, m.asked, once)
+			}
+		})
+	}
+}
+
+func TestWaitingForAConnectionIsNoLatency(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, g, _ := attached(t, map[string]connectivity.State{"a": connectivity.Connecting})
+		began := backstay.MiddlewareFunc(func(next backstay.Func) backstay.Func {
+			return func(ctx context.Context, call *backstay.Call) error {
+				call.Began()
+				return next(ctx, call)
+			}
+		})
+		call := backstay.Bind(backstay.New(began, gate{c}), backstay.Op[int, time.Duration]{
+			Name: "orders.Get",
+			Do: func(_ context.Context, call *backstay.Call, _ int) (time.Duration, error) {
+				return call.Ended() - call.Began(), nil
+			},
+		})
+		time.AfterFunc(time.Second, func() { set(g, "a", connectivity.Ready) })
+		if took, err := call(t.Context(), 0); took != 0 || err != nil {
+			t.Errorf("a call that waited 1s for a connection took %v (%v), want 0s", took, err)
+		}
+	})
 }
 
 func TestThePauseBetweenHealthStreamsGrows(t *testing.T) {

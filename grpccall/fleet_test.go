@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/resolver"
@@ -119,7 +120,8 @@ func (f *fleet) state(hosts ...*host) resolver.State {
 // connect returns a channel to the fleet, which ends with the test.
 func (f *fleet) connect(t testing.TB, opts ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
-	return connect(t, "fleet:///orders", append(opts, grpc.WithResolvers(f.resolver))...)
+	quick := grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1, MaxDelay: 10 * time.Millisecond}, MinConnectTimeout: within}
+	return connect(t, "fleet:///orders", append(opts, grpc.WithResolvers(f.resolver), grpc.WithConnectParams(quick))...)
 }
 
 // counts returns how many calls each host was asked for.

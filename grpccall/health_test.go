@@ -65,6 +65,25 @@ func TestAServerThatIsNotServingGetsNoCalls(t *testing.T) {
 	}
 }
 
+func TestANewConnectionKnowsNothingOfTheHealthBefore(t *testing.T) {
+	f := newFleet(t, 1, offersHealth)
+	h := f.hosts[0]
+	client := pb.NewOrdersClient(f.connect(t, balanced(grpccall.BalancerConfig{})))
+	mustGet(t, client)
+	h.health.Shutdown()
+	eventually(t, "calls fail", func() bool {
+		_, err := client.Get(limited(t), &pb.GetRequest{})
+		return says(err, "NOT_SERVING")
+	})
+	h.down()
+	h.health = nil
+	h.up(t)
+	eventually(t, "calls succeed", func() bool {
+		_, err := client.Get(limited(t), &pb.GetRequest{})
+		return err == nil
+	})
+}
+
 func TestWhereNoServerIsServingCallsFailAndSayIt(t *testing.T) {
 	for name, opts := range healthWays("", false) {
 		t.Run(name, func(t *testing.T) {

@@ -137,6 +137,40 @@ func TestAWaitForReadyCallWaitsForEndpoints(t *testing.T) {
 	}
 }
 
+// G-22: a key that has one endpoint only waits for that, though others are
+// connected.
+func TestAWaitForReadyCallWaitsForItsOnlyEndpoint(t *testing.T) {
+	f := newFleet(t, 2, nil)
+	b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.Hash(loadbalance.HashConfig{Key: grpccall.ByMetadata("x-user"), Strict: true})})
+	client := pb.NewOrdersClient(f.connect(t, grpccall.DialOptions(backstay.New(b), grpccall.Config{})...))
+	f.reachAs(t, client)
+	before := f.counts()
+	ctx := as(limited(t), 7)
+	if _, err := client.Get(ctx, &pb.GetRequest{}); err != nil {
+		t.Fatalf("Get() = %v, want no error", err)
+	}
+	home := f.hosts[slices.Index(f.since(before), 1)]
+	home.down()
+	eventually(t, "calls fail", func() bool {
+		_, err := client.Get(ctx, &pb.GetRequest{})
+		return says(err, "no connection to "+home.addr)
+	})
+	done := make(chan error)
+	go func() {
+		_, err := client.Get(ctx, &pb.GetRequest{}, grpc.WaitForReady(true))
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		t.Fatalf("Get() with WaitForReady = %v while its endpoint is down, want it to wait", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	home.up(t)
+	if err := <-done; err != nil {
+		t.Errorf("Get() with WaitForReady = %v when its endpoint is back, want no error", err)
+	}
+}
+
 func TestAWaitForReadyCallEndsWithItsContext(t *testing.T) {
 	f := newFleet(t, 1, nil)
 	f.resolver.InitialState(f.state())

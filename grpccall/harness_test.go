@@ -54,11 +54,7 @@ type asked struct {
 // serve starts s, which ends with the test.
 func serve(t testing.TB, s *server, opts ...grpc.ServerOption) *server {
 	t.Helper()
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return serveOn(t, s, lis, opts...)
+	return serveOn(t, s, listen(t), opts...)
 }
 
 // serveOn starts s on a listener.
@@ -66,13 +62,28 @@ func serveOn(t testing.TB, s *server, lis net.Listener, opts ...grpc.ServerOptio
 	s.addr = lis.Addr().String()
 	s.grpc = grpc.NewServer(opts...)
 	pb.RegisterOrdersServer(s.grpc, s)
+	run(t, s.grpc, lis)
+	return s
+}
+
+// run has a server serve a listener until the end of the test.
+func run(t testing.TB, s *grpc.Server, lis net.Listener) {
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = s.grpc.Serve(lis) })
+	wg.Go(func() { _ = s.Serve(lis) })
 	t.Cleanup(func() {
-		s.grpc.Stop()
+		s.Stop()
 		wg.Wait()
 	})
-	return s
+}
+
+// listen returns a listener on loopback.
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lis
 }
 
 // note counts an attempt, from 1, by its method.

@@ -120,10 +120,7 @@ func (g tapped) Accept() (net.Conn, error) {
 // G-2: the server may have done its work before the connection was lost.
 func TestACallThatWasOnALostConnectionIsTriedAgainOnlyIfIdempotent(t *testing.T) {
 	leak.Check(t)
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lis := listen(t)
 	g := tapped{lis, make(chan net.Conn, 10)}
 	lose := func(n int) {
 		if n == 1 {

@@ -318,7 +318,7 @@ func TestAWaitForReadyCallWaitsForAConnection(t *testing.T) {
 func TestAChannelThatWasIdleWakesUp(t *testing.T) {
 	for name, opts := range bothWays() {
 		t.Run(name, func(t *testing.T) {
-			f := newFleet(t, 2, nil)
+			f := newFleet(t, 2, offersHealth)
 			conn := f.connect(t, append(opts(), grpc.WithIdleTimeout(20*time.Millisecond))...)
 			client := pb.NewOrdersClient(conn)
 			for range 3 {

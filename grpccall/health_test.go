@@ -2,6 +2,7 @@ package grpccall_test
 
 import (
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -82,6 +83,32 @@ func TestANewConnectionKnowsNothingOfTheHealthBefore(t *testing.T) {
 		_, err := client.Get(limited(t), &pb.GetRequest{})
 		return err == nil
 	})
+}
+
+// A watch lasts as long as its connection, which a server that shuts down ends.
+func TestAServerThatShutsDownDoesNotWaitForTheWatch(t *testing.T) {
+	f := newFleet(t, 2, offersHealth)
+	client := pb.NewOrdersClient(f.connect(t, balanced(grpccall.BalancerConfig{HealthService: "orders"})))
+	f.reach(t, client, f.hosts...)
+	f.hosts[0].health.SetServingStatus("orders", notServing)
+	eventually(t, "the health is watched", func() bool {
+		before := f.counts()
+		for range 4 {
+			mustGet(t, client)
+		}
+		return f.since(before)[0] == 0
+	})
+	stopped := make(chan struct{})
+	go func() {
+		f.hosts[0].grpc.GracefulStop()
+		close(stopped)
+	}()
+	select {
+	case <-stopped:
+	case <-time.After(within):
+		t.Errorf("GracefulStop() has not returned after %v, want it to", within)
+	}
+	mustGet(t, client)
 }
 
 func TestWhereNoServerIsServingCallsFailAndSayIt(t *testing.T) {

@@ -52,7 +52,7 @@ type link struct {
 func newLeaf(parent *connector, address string) *leaf {
 	l := &leaf{ClientConn: parent.cc, parent: parent, address: address, unwatch: func() {}}
 	l.raw = link{state: connectivity.Connecting}
-	l.link.Store(&l.raw)
+	l.link.Store(&link{state: connectivity.Connecting})
 	l.first = balancer.Get(pickfirst.Name).Build(l, parent.opts)
 	return l
 }

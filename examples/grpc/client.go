@@ -60,11 +60,11 @@ func surviving(policy *backstay.Policy, spans *spans) client {
 func policy() *backstay.Policy {
 	return backstay.New(
 		idempotency.Keys(idempotency.KeysConfig{}),
-		timeout.Call(2*time.Second),
+		timeout.Call(5*time.Second),
 		retry.New(retry.Config{}),
 		loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.PeakEWMA()}),
 		breaker.NewGroup(breaker.Config{}, breaker.ByEndpoint),
-		timeout.Attempt(500*time.Millisecond),
+		timeout.Attempt(time.Second),
 	)
 }
 

@@ -7,14 +7,16 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/backstay-go/backstay/examples/grpc/ordersv1"
 )
 
 const (
-	calls    = 1200
-	interval = time.Millisecond // between calls, whether the last has ended or not
+	calls     = 600
+	customers = 10
+	thinks    = 10 * time.Millisecond // before each call
 )
 
 // A task is a call of one method, which orders so many items, and a look at what
@@ -58,30 +60,32 @@ func meant(i int) (items []string) {
 	return items
 }
 
-// use is how the shop is used by people who do not wait for each other: calls
-// at a steady pace. It returns how many of each method failed and, sorted, how
-// long they took.
+// use has the customers make the calls, each one after the other: on a machine
+// that has no time for this there are fewer calls at once, and not more. It
+// returns what failed of each method and, sorted, how long the calls took.
 func use(ctx context.Context, shop ordersv1.OrdersClient) (failed map[string][]error, latencies []time.Duration) {
 	var (
-		all sync.WaitGroup
-		mu  sync.Mutex
+		next atomic.Int64
+		all  sync.WaitGroup
+		mu   sync.Mutex
 	)
 	failed = map[string][]error{}
 	latencies = make([]time.Duration, calls)
-	began := time.Now()
-	for i := range calls {
-		due := began.Add(time.Duration(i) * interval)
-		if pause(ctx, time.Until(due)) != nil {
-			break
-		}
+	for range customers {
 		all.Go(func() {
-			t := day[i%len(day)]
-			err := t.do(ctx, shop, meant(i))
-			latencies[i] = time.Since(due)
-			if err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				failed[t.method] = append(failed[t.method], err)
+			for {
+				i := int(next.Add(1) - 1)
+				if i >= calls || pause(ctx, thinks) != nil {
+					return
+				}
+				t, began := day[i%len(day)], time.Now()
+				err := t.do(ctx, shop, meant(i))
+				latencies[i] = time.Since(began)
+				if err != nil {
+					mu.Lock()
+					failed[t.method] = append(failed[t.method], err)
+					mu.Unlock()
+				}
 			}
 		})
 	}

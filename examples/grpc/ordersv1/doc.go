@@ -1,5 +1,5 @@
 // Package ordersv1 is the service of examples/grpc and of the tests of package
-// grpccall: one method for each kind of call. Everything but this file is
+// grpccall: one method for each kind of call. All Go but this file is
 // generated from orders.proto, by tools that `go generate` gets by itself.
 package ordersv1
 

@@ -122,13 +122,16 @@ func (f *failure) unconnected(a *attempt) {
 
 // badHandshake reports whether the two ends cannot agree on TLS or credentials,
 // which another attempt will not mend. A handshake that took too long or was cut
-// is not meant.
+// is not meant. That a server refuses the client's certificate may be heard of
+// only after the handshake (TLS 1.3).
 func badHandshake(text string) bool {
 	_, why, found := strings.Cut(text, "authentication handshake failed: ")
 	if !found {
-		return false
+		if _, why, found = strings.Cut(text, "remote error: tls: "); !found {
+			return false
+		}
 	}
-	for _, passing := range []string{"EOF", "deadline exceeded", "timeout", "canceled", "reset by peer", "broken pipe", "closed network connection", "connection refused"} {
+	for _, passing := range []string{"EOF", "deadline exceeded", "timeout", "canceled", "reset by peer", "broken pipe", "closed network connection", "connection refused", "internal error"} {
 		if strings.Contains(why, passing) {
 			return false
 		}

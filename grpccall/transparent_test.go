@@ -1,0 +1,188 @@
+package grpccall_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/backstay-go/backstay"
+	pb "github.com/backstay-go/backstay/examples/grpc/ordersv1"
+	"github.com/backstay-go/backstay/grpccall"
+	"github.com/backstay-go/backstay/internal/leak"
+	"github.com/backstay-go/backstay/retry"
+)
+
+// What a wire does to a stream.
+type fate int
+
+const (
+	answer  fate = iota
+	refuse       // with RST_STREAM, REFUSED_STREAM
+	goAway       // with GOAWAY: the stream was not looked at
+	fail         // with UNAVAILABLE
+	goAfter      // with GOAWAY that says that the stream was looked at
+)
+
+// A wire is a server that does to streams what no grpc.Server can be made to do.
+type wire struct {
+	fates []fate // stream by stream, of all connections; then answer
+
+	mu       sync.Mutex
+	previous []string // grpc-previous-rpc-attempts of each stream
+}
+
+// start has w serve until the end of the test, and returns its address.
+func (w *wire) start(t *testing.T) string {
+	lis := listen(t)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			conn, err := lis.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { w.serve(conn) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = lis.Close()
+		wg.Wait()
+	})
+	return lis.Addr().String()
+}
+
+// serve serves one connection, until the client closes it.
+func (w *wire) serve(conn net.Conn) {
+	defer conn.Close()
+	if _, err := io.CopyN(io.Discard, conn, int64(len(http2.ClientPreface))); err != nil {
+		return
+	}
+	f := http2.NewFramer(conn, conn)
+	f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	_ = f.WriteSettings()
+	fates := map[uint32]fate{}
+	for {
+		frame, err := f.ReadFrame()
+		if err != nil {
+			return
+		}
+		switch frame := frame.(type) {
+		case *http2.SettingsFrame:
+			if !frame.IsAck() {
+				_ = f.WriteSettingsAck()
+			}
+		case *http2.PingFrame:
+			if !frame.IsAck() {
+				_ = f.WritePing(true, frame.Data)
+			}
+		case *http2.MetaHeadersFrame:
+			fates[frame.StreamID] = w.note(frame)
+		case *http2.DataFrame:
+			if frame.StreamEnded() {
+				fates[frame.StreamID].meet(f, frame.StreamID)
+			}
+		}
+	}
+}
+
+// note counts a stream and returns what becomes of it.
+func (w *wire) note(frame *http2.MetaHeadersFrame) fate {
+	previous := ""
+	for _, h := range frame.Fields {
+		if h.Name == "grpc-previous-rpc-attempts" {
+			previous += h.Value
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.previous = append(w.previous, previous)
+	if n := len(w.previous); n <= len(w.fates) {
+		return w.fates[n-1]
+	}
+	return answer
+}
+
+// meet ends a stream.
+func (e fate) meet(f *http2.Framer, stream uint32) {
+	fields := func(last bool, nameValues ...string) {
+		var block bytes.Buffer
+		enc := hpack.NewEncoder(&block)
+		for i := 0; i < len(nameValues); i += 2 {
+			_ = enc.WriteField(hpack.HeaderField{Name: nameValues[i], Value: nameValues[i+1]})
+		}
+		_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: last})
+	}
+	switch e {
+	case refuse:
+		_ = f.WriteRSTStream(stream, http2.ErrCodeRefusedStream)
+	case goAway:
+		_ = f.WriteGoAway(0, http2.ErrCodeNo, nil)
+	case goAfter:
+		_ = f.WriteGoAway(stream, http2.ErrCodeNo, nil)
+		_ = f.WriteRSTStream(stream, http2.ErrCodeInternal)
+	case fail:
+		fields(true, ":status", "200", "content-type", "application/grpc", "grpc-status", "14", "grpc-message", "sick")
+	case answer:
+		fields(false, ":status", "200", "content-type", "application/grpc")
+		_ = f.WriteData(stream, false, make([]byte, 5)) // an empty message
+		fields(true, "grpc-status", "0")
+	}
+}
+
+// G-11: unsafe calls too are made again by gRPC where the server has not looked
+// at them, and the policy sees one attempt.
+func TestTransparentRetriesAreNotCounted(t *testing.T) {
+	place := func(ctx context.Context, c pb.OrdersClient) error {
+		_, err := c.Place(ctx, &pb.PlaceRequest{})
+		return err
+	}
+	get := func(ctx context.Context, c pb.OrdersClient) error {
+		_, err := c.Get(ctx, &pb.GetRequest{})
+		return err
+	}
+	rows := []struct {
+		what     string
+		call     func(context.Context, pb.OrdersClient) error
+		fates    []fate
+		code     codes.Code
+		attempts []int    // that the policy makes
+		previous []string // on each stream
+	}{
+		{"nothing", place, nil, codes.OK, []int{1}, []string{""}},
+		{"REFUSED_STREAM", place, []fate{refuse}, codes.OK, []int{1}, []string{"", ""}},
+		{"GOAWAY", place, []fate{goAway}, codes.OK, []int{1}, []string{"", ""}},
+		{"REFUSED_STREAM and then UNAVAILABLE", get, []fate{refuse, fail}, codes.OK, []int{1, 2}, []string{"", "", "1"}},
+		{"REFUSED_STREAM and then UNAVAILABLE of an unsafe call", place, []fate{refuse, fail}, codes.Unavailable, []int{1}, []string{"", ""}},
+		{"UNAVAILABLE and then REFUSED_STREAM", get, []fate{fail, refuse}, codes.OK, []int{1, 2}, []string{"", "1", "1"}},
+		{"GOAWAY after the call was looked at", place, []fate{goAfter}, codes.Internal, []int{1}, []string{""}},
+	}
+	for _, row := range rows {
+		t.Run(row.what, func(t *testing.T) {
+			leak.Check(t)
+			w := &wire{fates: row.fates}
+			var attempts []int
+			budget := retry.NewBudget(retry.BudgetConfig{Ratio: 1, PerSecond: 1e-9}) // this call earns one retry
+			p := backstay.New(retry.New(retry.Config{Backoff: retry.NoPause(), Budget: budget}), under(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+				attempts = append(attempts, call.Attempt)
+				return next(ctx, call)
+			}))
+			err := row.call(limited(t), dial(t, w.start(t), p, grpccall.Config{}))
+			if status.Code(err) != row.code || !slices.Equal(attempts, row.attempts) || !slices.Equal(w.previous, row.previous) {
+				t.Errorf("call = %v after the attempts %v, on streams with grpc-previous-rpc-attempts %q; want %v after %v on %q",
+					err, attempts, w.previous, row.code, row.attempts, row.previous)
+			}
+			if got, want := int(budget.Balance()+0.5), 2-len(row.attempts); got != want {
+				t.Errorf("the budget has %d retries left, want %d", got, want)
+			}
+		})
+	}
+}

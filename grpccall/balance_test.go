@@ -437,3 +437,75 @@ func TestAnEndpointIsReachedByAnyOfItsAddresses(t *testing.T) {
 		t.Errorf("Addresses() = %v, want the first address of the endpoint, %s", got, f.hosts[0].addr)
 	}
 }
+
+// Three servers, one of them slow, one killed, and then each restarted in turn:
+// no idempotent call fails.
+func TestARollingRestartFailsNoCall(t *testing.T) {
+	ways := map[string]func() []grpc.DialOption{
+		"late": func() []grpc.DialOption {
+			return grpccall.DialOptions(persistent(), grpccall.Config{ServiceConfig: grpccall.BalancerConfig{}.ServiceConfig()})
+		},
+		"by the policy": func() []grpc.DialOption {
+			return grpccall.DialOptions(backstay.New(persistent(), loadbalance.NewBalancer(loadbalance.Config{})), grpccall.Config{})
+		},
+	}
+	for name, opts := range ways {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t, 3, func(i int, h *host) {
+				offersHealth(i, h)
+				h.get = func(context.Context, int, *pb.GetRequest) (*pb.Order, error) {
+					pause := time.Millisecond
+					if i == 2 {
+						pause *= 20
+					}
+					<-time.After(pause)
+					return &pb.Order{}, nil
+				}
+			})
+			client := pb.NewOrdersClient(f.connect(t, opts()...))
+			f.reach(t, client, f.hosts...)
+			var wg sync.WaitGroup
+			over := make(chan struct{})
+			for range 16 {
+				wg.Go(func() {
+					for !closed(over) {
+						if _, err := client.Get(limited(t), &pb.GetRequest{}); err != nil {
+							t.Errorf("Get() = %v, want no error", err)
+							return
+						}
+					}
+				})
+			}
+			back := func(h *host) {
+				h.up(t)
+				eventually(t, "the host is connected again", func() bool { return h.open.Load() > 0 })
+				for range 20 {
+					mustGet(t, client)
+				}
+			}
+			f.hosts[0].down()
+			back(f.hosts[0])
+			for _, h := range f.hosts {
+				h.grpc.GracefulStop()
+				h.wg.Wait()
+				back(h)
+			}
+			close(over)
+			wg.Wait()
+		})
+	}
+}
+
+func closed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// persistent makes three attempts.
+func persistent() *backstay.Policy {
+	return backstay.New(retry.New(retry.Config{Backoff: retry.NoPause(), NoBudget: true}))
+}

@@ -109,7 +109,7 @@ func TestAKeyHasOneEndpointInEveryChannel(t *testing.T) {
 	}
 }
 
-// G-25: the picker knows where the call has been.
+// G-25, L-23: the picker knows where the call has been.
 func TestARetryGoesToAnEndpointThatWasNotTried(t *testing.T) {
 	key := grpccall.ByMetadata("X-User")
 	policies := map[string]func() (*backstay.Policy, grpccall.Config){

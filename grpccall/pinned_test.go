@@ -283,7 +283,7 @@ func TestAnAttemptThatIsNotRecognisedIsPickedLate(t *testing.T) {
 	f.reach(t, client, f.hosts...)
 }
 
-// B-4: an open breaker is passed over, over gRPC too.
+// L-22, over gRPC.
 func TestABreakerBeneathIsPassedOver(t *testing.T) {
 	f := newFleet(t, 2, func(i int, h *host) {
 		if i == 0 {

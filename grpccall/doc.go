@@ -8,7 +8,7 @@
 //		breaker.NewGroup(breaker.Config{Name: "orders"}, breaker.ByEndpoint),
 //		timeout.Attempt(500*time.Millisecond),
 //	)
-//	conn, err := grpc.NewClient("dns:///orders.internal:443",
+//	conn, err := grpc.NewClient(target, // such as "dns:///orders.internal:443"
 //		append(grpccall.DialOptions(policy, grpccall.Config{}), grpc.WithTransportCredentials(creds))...)
 //
 // A channel without a balancer of ours can still choose one in its service

@@ -14,7 +14,7 @@ import (
 // A stream is what the caller of a streaming call gets. The policy runs on a
 // goroutine of its own, since its attempts begin before the caller has said what
 // to send and last until headers come. What a middleware panics with goes on
-// where the caller next uses the stream.
+// where the caller waits for the call to begin, or for a message.
 //
 // Where only the server streams, the attempts are the policy's until one of them
 // has headers: the one message that is sent is kept for the next attempt. Where
@@ -72,6 +72,7 @@ func (s *stream) open() error {
 		return nil
 	}
 	<-s.over
+	s.rethrow()
 	return err
 }
 
@@ -211,9 +212,6 @@ func (s *stream) result() (grpc.ClientStream, error) {
 		s.changed.Wait()
 	}
 	s.mu.Unlock()
-	if s.err != nil {
-		s.rethrow()
-	}
 	return s.inner, s.err
 }
 

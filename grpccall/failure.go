@@ -107,6 +107,8 @@ func (f *failure) unconnected(a *attempt) {
 	text := f.status.Message()
 	f.details.Class = backstay.Transient
 	switch {
+	case dropped(text):
+		f.details.Class, f.details.Type, f.veto = backstay.Throttled, nameOf(codes.Unavailable), "server_veto"
 	case badHandshake(text):
 		f.details.Class, f.details.Type = backstay.Broken, "tls"
 	case a.refused.Load():
@@ -118,6 +120,12 @@ func (f *failure) unconnected(a *attempt) {
 	default:
 		f.details.Type = nameOf(codes.Unavailable)
 	}
+}
+
+// dropped reports whether a balancer of gRPC's had the call dropped, as xDS and
+// grpclb can be told to, to take load off. gRPC tells it in these words alone.
+func dropped(text string) bool {
+	return text == "RPC is dropped" || text == "request dropped by grpclb"
 }
 
 // badHandshake reports whether the two ends cannot agree on TLS or credentials,

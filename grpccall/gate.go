@@ -26,11 +26,12 @@ func (g gate) Wrap(next backstay.Func) backstay.Func {
 			}
 			call.Waited() // which is no latency of an endpoint
 		}
+		mark := call.Begin()
 		err := next(ctx, call)
-		if err == nil || !g.persists(ctx, call, err) {
+		if !g.persists(ctx, call, err) {
 			return err
 		}
-		return g.persist(ctx, call, next)
+		return g.persist(ctx, call, call.Split(mark), next, err)
 	}
 }
 
@@ -99,7 +100,7 @@ func (e *waitError) Details() backstay.Error { return backstay.Error{NotSent: tr
 // persists reports whether the call would rather wait than fail with err. Only
 // wait-for-ready calls do, and only for endpoints and connections.
 func (g gate) persists(ctx context.Context, call *backstay.Call, err error) bool {
-	if ctx.Err() != nil || backstay.Classify(err) != backstay.Transient {
+	if err == nil || ctx.Err() != nil || backstay.Classify(err) != backstay.Transient {
 		return false
 	}
 	switch backstay.TypeOf(err) {
@@ -124,21 +125,37 @@ func (c *channel) over() bool {
 }
 
 // persist makes the call again whenever something has changed, until it gets
-// somewhere.
-func (g gate) persist(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+// somewhere. Each time is a fork of its own, since what ended with err was sent,
+// as far as the policy knows.
+func (g gate) persist(ctx context.Context, call, last *backstay.Call, next backstay.Func, err error) error {
+	defer func() {
+		if last != nil { // a panic
+			last.Discard(backstay.ErrPanicked)
+		}
+	}()
 	for {
 		changed := g.channel.next() // first, or a change while the call looks would be missed
-		call.Begin()
-		err := next(ctx, call)
-		if err == nil || !g.persists(ctx, call, err) {
-			return err
+		again, forkErr := call.Fork()
+		if forkErr != nil {
+			break
+		}
+		again.Attempt = call.Attempt
+		failed := last
+		last = again
+		failed.Discard(err)
+		if err = next(ctx, last); !g.persists(ctx, call, err) {
+			break
 		}
 		wait(ctx, changed, backstay.TypeOf(err) == noEndpoint)
 		if ctx.Err() != nil {
-			return tired(ctx, err.Error())
+			err = tired(ctx, err.Error())
+			break
 		}
-		call.Waited()
 	}
+	adopted := last
+	last = nil
+	call.Adopt(adopted)
+	return err
 }
 
 // lookAgain is how often a call looks for the first endpoints of a balancer that

@@ -140,7 +140,7 @@ func TestUnaryCost(t *testing.T) {
 	call := over(invokeNothing, ours(timeout.Call(callLimit), ourRetry(), ourBreaker()))
 	unit := over(invokeNothing, underTimeout(bareUnary))
 	cost := inTurns(ctx, call, unit, 1000)
-	for range 2 { // a loaded machine may measure too much, and never too little for long
+	for i := 0; cost > most && i < 9; i++ { // other work on the machine makes it dearer, and never cheaper
 		cost = min(cost, inTurns(ctx, call, unit, 1000))
 	}
 	allocs := testing.AllocsPerRun(1000, func() { _ = call(ctx) })

@@ -76,7 +76,7 @@ func TestACallThatIsDroppedIsNotTriedAgain(t *testing.T) {
 			p = backstay.New(retry.New(retry.Config{Backoff: retry.NoPause()}))
 		}
 		picks[row.balancer] = 0
-		c := start(t, &server{}, p, grpccall.Config{}, grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"`+row.balancer+`":{}}]}`))
+		c := dial(t, serve(t, &server{}).addr, p, grpccall.Config{}, grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"`+row.balancer+`":{}}]}`))
 		_, err := c.Get(limited(t), &pb.GetRequest{})
 		if got := picks[row.balancer]; status.Code(err) != codes.Unavailable || got != row.want || b.State() != breaker.Closed {
 			t.Errorf("%s: Get = %v after %d picks, the breaker is %v; want UNAVAILABLE after %d, and closed", row.balancer, err, got, b.State(), row.want)

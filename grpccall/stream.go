@@ -67,13 +67,13 @@ func (c *client) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cli
 // open waits until an attempt has opened. It returns the error of a call for
 // which none did; RecvMsg has that of one which failed thereafter.
 func (s *stream) open() error {
-	_, err := s.current()
-	if err == nil || s.latest() != nil {
+	s.await(func() bool { return s.last != nil || s.settled })
+	if s.latest() != nil {
 		return nil
 	}
 	<-s.over
 	s.rethrow()
-	return err
+	return s.err
 }
 
 // latest returns the attempt that opened last, or nil.
@@ -81,6 +81,18 @@ func (s *stream) latest() *opened {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.last
+}
+
+// await begins the call and waits until what has changed makes ready report
+// true, for which the mutex is held. It is at the latest when the policy has
+// returned, which it does when the caller's context ends.
+func (s *stream) await(ready func() bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.begin()
+	for !ready() {
+		s.changed.Wait()
+	}
 }
 
 // begin has the policy make the call, once. A caller who wants something of the
@@ -191,27 +203,22 @@ func (s *stream) rethrow() {
 // current returns the stream that what the caller does goes to, as soon as there
 // is one, or the error that the call has ended with.
 func (s *stream) current() (grpc.ClientStream, error) {
-	s.mu.Lock()
-	s.begin()
-	for s.opened == nil && !s.settled {
-		s.changed.Wait()
+	var o *opened
+	s.await(func() bool {
+		if !s.settled {
+			o = s.opened
+		}
+		return o != nil || s.settled
+	})
+	if o != nil {
+		return o, nil
 	}
-	o, settled := s.opened, s.settled
-	s.mu.Unlock()
-	if settled {
-		return s.result()
-	}
-	return o, nil
+	return s.inner, s.err
 }
 
 // result waits for the policy, and returns what that did.
 func (s *stream) result() (grpc.ClientStream, error) {
-	s.mu.Lock()
-	s.begin()
-	for !s.settled {
-		s.changed.Wait()
-	}
-	s.mu.Unlock()
+	s.await(func() bool { return s.settled })
 	return s.inner, s.err
 }
 

@@ -175,6 +175,11 @@ type fake struct {
 	read   int
 }
 
+// like returns a new one that does what f does.
+func (f *fake) like() *fake {
+	return &fake{takes: f.takes, headers: f.headers, trailer: f.trailer, send: f.send, recv: f.recv, end: f.end, deaf: f.deaf}
+}
+
 // open makes f a stream of ctx.
 func (f *fake) open(ctx context.Context, opts []grpc.CallOption) grpc.ClientStream {
 	f.ctx, f.opts = ctx, opts
@@ -191,8 +196,11 @@ func (f *fake) finish(err error) {
 	f.over = true
 	if !before && !f.deaf {
 		for _, o := range f.opts {
-			if o, ok := o.(grpc.TrailerCallOption); ok {
+			switch o := o.(type) {
+			case grpc.TrailerCallOption:
 				*o.TrailerAddr = f.trailer
+			case grpc.PeerCallOption:
+				o.PeerAddr.Addr = &net.TCPAddr{}
 			}
 		}
 	}

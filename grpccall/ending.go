@@ -9,6 +9,7 @@ type ending struct {
 	over  bool
 	err   error
 	after []func(error)
+	room  [2]func(error) // for what most have
 }
 
 // with says that the stream is over, with an error or without. The first to say
@@ -40,6 +41,9 @@ func (e *ending) told() (err error, over bool) {
 func (e *ending) then(f func(error)) {
 	e.mu.Lock()
 	if !e.over {
+		if e.after == nil {
+			e.after = e.room[:0]
+		}
 		e.after = append(e.after, f)
 		e.mu.Unlock()
 		return

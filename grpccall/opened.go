@@ -16,9 +16,21 @@ import (
 // An opened is the stream of one attempt.
 type opened struct {
 	grpc.ClientStream
+	r       *Request
+	ctx     context.Context // the policy's
 	attempt *attempt
 	cancel  context.CancelFunc
-	failure func(error) error // says what an error of it means for policy
+
+	once sync.Once
+	done func(error) // ends the call
+	stop func() bool // keeps the end of the context from ending it
+}
+
+// A launch is an attempt with what belongs to it, which costs one allocation.
+type launch struct {
+	attempt attempt
+	ending  ending
+	opened  opened
 }
 
 // begin makes one attempt of a streaming call: it opens the stream, sends the
@@ -28,7 +40,9 @@ func (c *client) begin(ctx context.Context, call *backstay.Call, r *Request) (gr
 	if err := s.take(nil); err != nil {
 		return nil, err
 	}
-	a := &attempt{end: &ending{}}
+	l := &launch{}
+	a, o := &l.attempt, &l.opened
+	a.end = &l.ending
 	inner, cancel := context.WithCancel(ctx)
 	call.OnDone(func(error) { cancel() })
 	answered := false
@@ -44,13 +58,17 @@ func (c *client) begin(ctx context.Context, call *backstay.Call, r *Request) (gr
 	if err != nil {
 		return nil, c.failure(ctx, r, a, err)
 	}
-	o := &opened{ClientStream: cs, attempt: a, cancel: cancel}
-	o.failure = func(err error) error { return c.failure(ctx, r, a, err) }
+	o.ClientStream, o.r, o.ctx, o.attempt, o.cancel = cs, r, ctx, a, cancel
 	if err := s.use(ctx, o); err != nil {
 		return nil, err
 	}
 	answered = true
 	return o, nil
+}
+
+// failure says what err, the end of o, means for policy.
+func (o *opened) failure(err error) error {
+	return o.r.client.failure(o.ctx, o.r, o.attempt, err)
 }
 
 // use makes o the stream of the current attempt until it has headers.
@@ -158,22 +176,30 @@ func hold(inner grpc.ClientStream, done func(error)) grpc.ClientStream {
 		done(nil) // a middleware's
 		return inner
 	}
-	var once sync.Once
-	over := func(err error) {
-		once.Do(func() {
-			if err != nil {
-				err = o.failure(err)
-			}
-			done(err)
-		})
-	}
-	ctx := o.attempt.Context
-	stop := context.AfterFunc(ctx, func() { over(status.FromContextError(ctx.Err()).Err()) })
-	o.attempt.end.then(func(err error) {
-		stop()
-		over(err)
-	})
+	o.done = done
+	o.stop = context.AfterFunc(o.attempt.Context, o.expired)
+	o.attempt.end.then(o.ended)
 	return inner
+}
+
+// expired ends the call with the context of its stream.
+func (o *opened) expired() {
+	o.finish(status.FromContextError(o.attempt.Context.Err()).Err())
+}
+
+// ended ends the call with its stream.
+func (o *opened) ended(err error) {
+	o.stop()
+	o.finish(err)
+}
+
+func (o *opened) finish(err error) {
+	o.once.Do(func() {
+		if err != nil {
+			err = o.failure(err)
+		}
+		o.done(err)
+	})
 }
 
 // sizeOf returns how many bytes m takes, as far as that can be told.

@@ -109,11 +109,11 @@ func (s *stream) begin() {
 // run makes the call.
 func (s *stream) run() {
 	var inner grpc.ClientStream
-	err := status.Error(codes.Internal, "grpccall: a middleware of the policy ended its goroutine")
+	err := errGone
 	defer func() {
 		if p := recover(); p != nil {
 			s.catch(p)
-			err = status.Error(codes.Internal, "grpccall: the policy panicked")
+			err = errPanicked
 		}
 		s.settle(inner, err)
 	}()
@@ -122,6 +122,12 @@ func (s *stream) run() {
 		err = status.Errorf(codes.Internal, "grpccall: a middleware of the policy returned no error and no stream for %s", s.r.Method)
 	}
 }
+
+// What is left of a call whose policy did not return.
+var (
+	errGone     = status.Error(codes.Internal, "grpccall: a middleware of the policy ended its goroutine")
+	errPanicked = status.Error(codes.Internal, "grpccall: a middleware of the policy panicked")
+)
 
 // settle lets the caller have what the policy returned.
 func (s *stream) settle(inner grpc.ClientStream, err error) {

@@ -2,6 +2,8 @@ package grpccall
 
 import (
 	"context"
+	"reflect"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -38,6 +40,7 @@ type attempt struct {
 
 	refused atomic.Bool // its endpoint has no connection, and others have
 	told    atomic.Bool // gRPC has told the end of it
+	toldErr error       // with which; to be read once told is true
 
 	mu   sync.Mutex
 	call *backstay.Call // while it may be used
@@ -72,6 +75,7 @@ func (a *attempt) Deadline() (time.Time, bool) {
 // start makes a an attempt under ctx.
 func (a *attempt) start(ctx context.Context, call *backstay.Call, c *client) {
 	a.Context = outgoing(ctx, call)
+	a.peer.Addr = nowhere{}
 	a.call, a.keyed = call, call.IdempotencyKey != ""
 	if c.channel != nil {
 		a.endpoint, a.channel = call.Endpoint, c.channel
@@ -110,22 +114,53 @@ func (a *attempt) options(r *Request) []grpc.CallOption {
 	if r.wants != nil {
 		opts = append(opts, grpc.Header(&a.header))
 	}
-	return opts
+	return opts[:len(opts):len(opts)] // or two who append to it would share what follows
 }
 
-// finished is told by gRPC that the attempt is over.
+// finished is told by gRPC that the attempt is over. The first time counts: what
+// stands between us and gRPC may send more than once.
 func (a *attempt) finished(err error) {
-	a.told.Store(true)
+	a.mu.Lock()
+	if !a.told.Load() {
+		a.toldErr = err
+		a.told.Store(true)
+	}
+	a.mu.Unlock()
 	if a.end != nil {
 		a.end.with(err)
 	}
 }
 
-// unsent reports whether it is sure that no server has seen the attempt: gRPC
-// has ended it, and never had a stream for it on a connection. What stands
-// between us and gRPC may have kept our options from it, and then nothing is.
-func (a *attempt) unsent() bool {
-	return a.refused.Load() || a.told.Load() && a.peer.Addr == nil
+// nowhere is the peer of an attempt that gRPC has had no stream for. That there
+// is no address proves nothing, for some connections have none.
+type nowhere struct{}
+
+func (nowhere) Network() string { return "" }
+func (nowhere) String() string  { return "" }
+
+// unsent reports whether it is sure that no server has seen the attempt, which
+// has ended with err: gRPC has ended it with that very error, and never had a
+// stream for it on a connection. Otherwise what stands between us and gRPC has
+// kept our options from it, or has sent something else since.
+func (a *attempt) unsent(err error) bool {
+	return a.told.Load() && a.peer.Addr == nowhere{} && within(err, a.toldErr)
+}
+
+// within reports whether one of the errors in err's tree is that one itself.
+func within(err, one error) bool {
+	if one == nil || !reflect.TypeOf(one).Comparable() {
+		return false
+	}
+	if reflect.TypeOf(err) == reflect.TypeOf(one) && err == one {
+		return true
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		return within(e.Unwrap(), one)
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(e.Unwrap(), func(inner error) bool { return within(inner, one) })
+	}
+	return false
 }
 
 // outgoing returns ctx with the metadata of an attempt. That of the caller is

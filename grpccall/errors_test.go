@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -142,7 +143,7 @@ func TestTheLastStatusOfTheServerIsLeftAsItIs(t *testing.T) {
 	}
 	for _, row := range rows {
 		s := &server{get: func(_ context.Context, n int, _ *pb.GetRequest) (*pb.Order, error) {
-			return nil, detailed(row.server[n-1], fmt.Sprintf("attempt %d: %%s & ä", n))
+			return nil, detailed(row.server[min(n, len(row.server))-1], fmt.Sprintf("attempt %d: %%s & ä", n))
 		}}
 		c := start(t, s, backstay.New(row.stack...), grpccall.Config{})
 		_, err := c.Get(limited(t), &pb.GetRequest{})
@@ -176,6 +177,23 @@ func TestAnErrorToWhichNothingIsAddedIsThatOfGRPC(t *testing.T) {
 	}
 }
 
+// Interceptors beneath return errors of any kind.
+func TestAnInterceptorMayReturnTheEndOfTheContextAsItIs(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	late, cancelLate := context.WithTimeout(t.Context(), -time.Second)
+	defer cancelLate()
+	for ctx, want := range map[context.Context]codes.Code{ctx: codes.Canceled, late: codes.DeadlineExceeded} {
+		interceptor := grpccall.UnaryClientInterceptor(again(), grpccall.Config{})
+		err := interceptor(ctx, get, nil, new(int), nil, func(ctx context.Context, _ string, _, _ any, _ *grpc.ClientConn, _ ...grpc.CallOption) error {
+			return fmt.Errorf("waiting for a token: %w", ctx.Err())
+		})
+		if status.Code(err) != want || !errors.Is(err, ctx.Err()) {
+			t.Errorf("call with an interceptor that waits = %v, want %v and %v", err, want, ctx.Err())
+		}
+	}
+}
+
 // A call under timeout.Call that ends in a pause tells of the time, and the
 // failures are found in it.
 func TestTheEndOfTheCallsTimeIsItsStatus(t *testing.T) {
@@ -196,7 +214,7 @@ func TestTheEndOfTheCallsTimeIsItsStatus(t *testing.T) {
 func TestAPolicyWithoutAReplyIsAnError(t *testing.T) {
 	s := &server{}
 	c := start(t, s, backstay.New(rejecting(nil)), grpccall.Config{})
-	if o, err := c.Get(limited(t), &pb.GetRequest{Id: "7"}); status.Code(err) != codes.Internal {
-		t.Errorf("Get under a policy that does nothing = %v, %v, want INTERNAL", o, err)
+	if o, err := c.Get(limited(t), &pb.GetRequest{Id: "7"}); status.Code(err) != codes.Internal || !strings.Contains(err.Error(), "no reply") {
+		t.Errorf("Get under a policy that does nothing = %v, %v, want INTERNAL that tells of no reply", o, err)
 	}
 }

@@ -54,18 +54,15 @@ func failureIn(err error) *failure {
 func (c *client) failure(ctx context.Context, r *Request, a *attempt, err error) error {
 	st, isStatus := status.FromError(err)
 	f := &failure{err: err, status: st, attempt: a}
-	shared := c.cfg.ServiceRetry != OwnRetry && r.serviceRetries()
-	// Of several attempts gRPC tells the last, and an earlier one may have been
-	// sent.
-	f.details.NotSent = a.unsent() && (!shared || a.refused.Load())
-	if shared {
+	f.details.NotSent = a.unsent(err)
+	if c.cfg.ServiceRetry != OwnRetry && r.serviceRetries() {
 		f.veto = "service_config"
 	}
 	switch {
 	case (st.Code() == codes.Canceled || st.Code() == codes.DeadlineExceeded || !isStatus) && ended(ctx):
 		f.end(ctx, isStatus)
 		return f
-	case a.unsent() && st.Code() == codes.Unavailable:
+	case f.details.NotSent && st.Code() == codes.Unavailable:
 		f.unconnected(a)
 	default:
 		f.details.Type = nameOf(st.Code())
@@ -78,11 +75,19 @@ func (c *client) failure(ctx context.Context, r *Request, a *attempt, err error)
 // ended reports whether ctx has ended. The server has the same deadline, and its
 // word of it may be here before our own timer has run: then that is about to.
 func ended(ctx context.Context) bool {
-	if at, ok := ctx.Deadline(); ok && !time.Now().Before(at) {
-		<-ctx.Done()
+	if at, ok := ctx.Deadline(); ok && !time.Now().Before(at) && ctx.Err() == nil {
+		t := time.NewTimer(aboutTo) // somebody's context may have a deadline and not end
+		defer t.Stop()
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		}
 	}
 	return ctx.Err() != nil
 }
+
+// aboutTo is longer than the timer of a context takes to run when it is due.
+const aboutTo = 100 * time.Millisecond
 
 // end makes f the end of ctx. Whether that or the server has ended the attempt
 // is decided by ctx alone: servers send CANCELLED and DEADLINE_EXCEEDED too.

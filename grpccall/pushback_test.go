@@ -51,7 +51,7 @@ func TestAPushbackIsKeptToTheMillisecond(t *testing.T) {
 		{"a fraction", []step{bad("1.5")}, []time.Duration{0}},
 		{"a unit", []step{bad("10ms")}, []time.Duration{0}},
 		{"beyond an int64", []step{bad("9223372036854775808")}, []time.Duration{0}},
-		{"beyond a time.Duration", []step{bad("9223372036854775807")}, []time.Duration{0}},
+		{"beyond a time.Duration", []step{bad("18446744073710")}, []time.Duration{0}},
 		{"beyond MaxRetryAfter", []step{bad("30001")}, []time.Duration{0}},
 		{"several", []step{bad("100", "10")}, []time.Duration{0}},
 		{"several that are one", []step{bad("10", "10")}, []time.Duration{0}},

@@ -122,9 +122,8 @@ func TestATimeoutAroundTheAttemptsOfGRPCIsNotTriedAgain(t *testing.T) {
 	}
 }
 
-// gRPC tells of the last of its attempts only: that it was not sent says nothing
-// of the one before.
-func TestAfterRetriesOfGRPCNothingIsKnownToBeUnsent(t *testing.T) {
+// That the last of gRPC's attempts was not sent says nothing of the one before.
+func TestACallOfWhichGRPCHasSentAnAttemptWasSent(t *testing.T) {
 	s := &server{}
 	s.get = func(_ context.Context, n int, _ *pb.GetRequest) (*pb.Order, error) {
 		go s.grpc.Stop()

@@ -224,6 +224,9 @@ func TestClientStreamsPassThrough(t *testing.T) {
 		if status.Code(err) != r.code || got.GetPlaced() != r.want || calls.attempts()-before != 1 {
 			t.Errorf("Import(%v) = %v, %v in %d attempts, want %d, %v in one", r.items, got, err, calls.attempts()-before, r.want, r.code)
 		}
+		if failed := calls.answers[before] != nil; failed != (r.code != codes.OK) {
+			t.Errorf("Import(%v): the policy was told %v, want %v", r.items, calls.answers[before], r.code)
+		}
 	}
 	for _, r := range []struct {
 		texts []string

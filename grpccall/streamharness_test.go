@@ -158,7 +158,8 @@ func (c *tally) attempts() int {
 // A fake is a gRPC stream for tests of time, which sockets would make real, and of
 // what other interceptors may do. What it does not say is done at once.
 type fake struct {
-	takes   time.Duration // until headers
+	opens   time.Duration // until it is one
+	takes   time.Duration // from then until headers
 	headers bool
 	trailer metadata.MD
 	send    func(ctx context.Context, m any) error
@@ -287,10 +288,14 @@ func (g *stage) stream(ctx context.Context, method string, opts ...grpc.CallOpti
 // next is the streamer.
 func (g *stage) next(ctx context.Context, _ *grpc.StreamDesc, _ *grpc.ClientConn, _ string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.at = append(g.at, time.Now())
 	g.used++
-	return g.fakes[min(g.used, len(g.fakes))-1].open(ctx, opts), nil
+	f := g.fakes[min(g.used, len(g.fakes))-1]
+	g.mu.Unlock()
+	if err := wait(ctx, f.opens); err != nil {
+		return nil, err
+	}
+	return f.open(ctx, opts), nil
 }
 
 // watch is a whole call to Watch: it returns how many messages came, and the end.

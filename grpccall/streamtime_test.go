@@ -3,6 +3,7 @@ package grpccall_test
 import (
 	"context"
 	"errors"
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -152,6 +153,72 @@ func TestContextInAPauseIsThatOfTheNextAttempt(t *testing.T) {
 		}
 		if ctx.Err() == nil {
 			t.Error("the context is alive after the end, want it ended")
+		}
+	})
+}
+
+// G-18, G-20: of attempts that overlap, the one that the caller has something of is
+// his, though another may be faster.
+func TestACallerHasOneOfOverlappingAttempts(t *testing.T) {
+	for _, method := range []string{watch, chat} {
+		synctest.Test(t, func(t *testing.T) {
+			slow := &fake{takes: 9 * second, headers: true, recv: sends(1, 0)}
+			fast := &fake{opens: second, takes: second, headers: true, recv: sends(1, 0)}
+			g := onStage(backstay.New(backstay.MiddlewareFunc(twice)), grpccall.Config{}, slow, fast)
+			s, err := g.stream(t.Context(), method)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := &pb.WatchRequest{}
+			if err := s.SendMsg(m); err != nil {
+				t.Fatal(err)
+			}
+			ctx := s.Context()
+			began := time.Now()
+			if err := s.RecvMsg(&pb.Order{}); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(began); took != 9*second || ctx != slow.ctx || s.Context() != slow.ctx || len(slow.sent) != 1 || slow.read != 1 {
+				t.Errorf("%s: the message came after %v, from the first attempt: %v, want it after 9s", method, took, slow.read == 1)
+			}
+			synctest.Wait()
+			if fast.ctx != nil && fast.ctx.Err() == nil || method == chat && len(fast.sent) > 0 {
+				t.Errorf("%s: the other attempt lives, and was sent %v, want it cancelled", method, fast.sent)
+			}
+			if err := s.RecvMsg(&pb.Order{}); err != io.EOF {
+				t.Errorf("%s: RecvMsg() = %v, want EOF", method, err)
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) { // who asks while both are open
+		fast, slow := &fake{takes: 5 * second, headers: true}, &fake{opens: second, takes: 9 * second, headers: true, recv: sends(3, 0)}
+		g := onStage(backstay.New(backstay.MiddlewareFunc(twice)), grpccall.Config{}, fast, slow)
+		s, err := g.stream(t.Context(), watch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.SendMsg(&pb.WatchRequest{}); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(2 * second)
+		ctx := s.Context()
+		if err := s.RecvMsg(&pb.Order{}); err != nil || ctx != slow.ctx || slow.read != 1 || s.Context() != ctx {
+			t.Errorf("RecvMsg() = %v of the attempt whose Context was taken: %v, want it so", err, ctx == slow.ctx && slow.read == 1)
+		}
+		if fast.ctx.Err() == nil {
+			t.Error("the other attempt lives, want it cancelled")
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // who has asked for nothing has the first that answers
+		slow, fast := &fake{takes: 9 * second, headers: true}, &fake{opens: second, takes: second, headers: true, recv: sends(3, 0)}
+		g := onStage(backstay.New(backstay.MiddlewareFunc(twice)), grpccall.Config{}, slow, fast)
+		began := time.Now()
+		if n, err := g.watch(t.Context()); n != 3 || err != nil || time.Since(began) != 2*second {
+			t.Errorf("Watch() = %d messages, %v after %v, want 3 after 2s", n, err, time.Since(began))
+		}
+		synctest.Wait()
+		if slow.ctx.Err() == nil {
+			t.Error("the slow attempt lives, want it cancelled")
 		}
 	})
 }

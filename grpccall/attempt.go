@@ -27,6 +27,7 @@ const (
 type attempt struct {
 	context.Context
 	keyed    bool   // it has an idempotency key
+	dialed   string // the target of its channel, or ""
 	endpoint string // where the policy's balancer sends it, or ""
 	channel  *channel
 
@@ -73,10 +74,13 @@ func (a *attempt) Deadline() (time.Time, bool) {
 }
 
 // start makes a an attempt under ctx.
-func (a *attempt) start(ctx context.Context, call *backstay.Call, c *client) {
+func (a *attempt) start(ctx context.Context, call *backstay.Call, c *client, cc *grpc.ClientConn) {
 	a.Context = outgoing(ctx, call)
 	a.peer.Addr = nowhere{}
 	a.call, a.keyed = call, call.IdempotencyKey != ""
+	if conn := c.connection(cc); conn != nil {
+		a.dialed = conn.dialed
+	}
 	if c.channel != nil {
 		a.endpoint, a.channel = call.Endpoint, c.channel
 	}

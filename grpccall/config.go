@@ -25,7 +25,8 @@ type Config struct {
 	// with it: trying again on ABORTED opens no breaker.
 	RetryOn []codes.Code
 
-	// Classify returns what a status from the server means for policy. nil means
+	// Classify returns what a status from the server means for policy, where
+	// Success and Permanent say the same: it is an answer. nil means
 	// ClassifyStatus; RetryOn has no say beside a Classify.
 	Classify func(st *status.Status) backstay.Class
 

@@ -23,6 +23,7 @@ import (
 type connector struct {
 	cc     balancer.ClientConn
 	opts   balancer.BuildOptions
+	target string
 	picker *picker
 	now    atomic.Pointer[summary]
 	source atomic.Pointer[source]
@@ -48,7 +49,7 @@ type summary struct {
 }
 
 func newConnector(cc balancer.ClientConn, opts balancer.BuildOptions) *connector {
-	g := &connector{cc: cc, opts: opts}
+	g := &connector{cc: cc, opts: opts, target: opts.Target.String()}
 	g.picker = newPicker(g)
 	g.now.Store(&summary{state: connectivity.Connecting})
 	g.leaves.Store(&map[string]*leaf{})

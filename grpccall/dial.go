@@ -13,9 +13,13 @@ import (
 //		append(grpccall.DialOptions(policy, grpccall.Config{}), grpc.WithTransportCredentials(creds))...)
 //
 // A balancer in p picks from the endpoints that the channel's resolver finds,
-// and is for one channel at a time. Further interceptors stand inside the policy,
-// around each attempt, if their options come after these, and outside if they
-// come before.
+// and is for one channel at a time.
+//
+// Further interceptors, given with grpc.WithChainUnaryInterceptor and
+// grpc.WithChainStreamInterceptor, stand inside the policy, around each attempt,
+// if their options come after these, and outside if they come before. One inside
+// must pass the call options on, or nothing is known of what was sent, and must
+// not return before what it has sent has ended.
 //
 // It panics if cfg is not valid.
 func DialOptions(p *backstay.Policy, cfg Config) []grpc.DialOption {

@@ -51,7 +51,9 @@
 //
 // The caller gets the last status of the server as it is: code, message and
 // details. What the policy knows besides, such as the number of attempts, is
-// found with errors.As in a *retry.Error. Where nothing was sent the status is
+// found with errors.As in a *retry.Error. That has the earlier failures too, so
+// ask status.Code what the call came to: errors.Is may find the timeout of the
+// attempt before. Where nothing was sent the status is
 // UNAVAILABLE for an open breaker and for want of an endpoint,
 // RESOURCE_EXHAUSTED for a limit, and that of the context where it has ended.
 //

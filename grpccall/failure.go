@@ -194,7 +194,10 @@ func tooLarge(text string) bool {
 // classify returns what a status means under the config of the channel.
 func (c *client) classify(st *status.Status) backstay.Class {
 	if c.cfg.Classify != nil {
-		return c.cfg.Classify(st)
+		if class := c.cfg.Classify(st); class != backstay.Success {
+			return class
+		}
+		return backstay.Permanent // the server has answered, and it is an error still
 	}
 	class := ClassifyStatus(st)
 	switch {

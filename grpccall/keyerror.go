@@ -85,3 +85,17 @@ func keyStatusOf(info *errdetails.ErrorInfo) *keyStatus {
 	}
 	return nil
 }
+
+// foreignKey returns err without what it says of a key, or nil if it says
+// nothing of one: the error of another server, which a handler has called and
+// whose error it returns, is not about the key of its own caller, who would take it
+// for that. It also reports whether the work of that key may have been done.
+func foreignKey(err error) (foreign error, open bool) {
+	st, ok := status.FromError(err)
+	if !ok || err == nil || keyError(st) == nil {
+		return nil, false
+	}
+	p := st.Proto()
+	p.Details = nil
+	return status.FromProto(p).Err(), st.Code() == codes.Aborted || st.Code() == codes.FailedPrecondition
+}

@@ -52,7 +52,7 @@ func (c *client) begin(ctx context.Context, call *backstay.Call, r *Request) (gr
 			cancel()
 		}
 	}()
-	a.start(inner, call, c)
+	a.start(inner, call, c, r.conn)
 	cs, err := r.streamer(a, s.desc, r.conn, r.Method, a.options(r)...)
 	a.over() // what gRPC picks from here on may be on another goroutine
 	if err != nil {

@@ -124,7 +124,8 @@ func (p *picker) late(src *source, a *attempt, info balancer.PickInfo) (balancer
 // lease picks with the Call of the attempt, so that it knows where the call has
 // been, or with one that is made for that.
 func (p *picker) lease(src *source, a *attempt, ctx context.Context, m method) (lease *loadbalance.Lease, err error) {
-	if a != nil && a.lend(func(call *backstay.Call) { lease, err = src.desk.Pick(ctx, call) }) {
+	// An interceptor may call another channel with the context of an attempt.
+	if a != nil && a.dialed == p.connector.target && a.lend(func(call *backstay.Call) { lease, err = src.desk.Pick(ctx, call) }) {
 		return lease, err
 	}
 	return p.alone(ctx, &walkIn{src.desk, m})

@@ -15,17 +15,20 @@ func clone(message any) any {
 	return message
 }
 
-// fresh returns an empty message like reply, for an attempt that may overlap
-// with another. One that is not a pointer is returned itself.
+// fresh returns a message like reply, for an attempt that may overlap with
+// another: an empty one of protobuf, else a copy, for what a codec decodes into
+// may need what is in it. One that is not a pointer is returned itself.
 func fresh(reply any) any {
 	if m, ok := reply.(proto.Message); ok {
 		return m.ProtoReflect().New().Interface()
 	}
-	t := reflect.TypeOf(reply)
-	if t == nil || t.Kind() != reflect.Pointer {
+	v := reflect.ValueOf(reply)
+	if v.Kind() != reflect.Pointer || v.IsNil() {
 		return reply
 	}
-	return reflect.New(t.Elem()).Interface()
+	own := reflect.New(v.Type().Elem())
+	own.Elem().Set(v.Elem())
+	return own.Interface()
 }
 
 // same reports whether a and b are one message. Those that cannot be compared are
@@ -38,24 +41,29 @@ func same(a, b any) bool {
 // transfer makes reply what from is, and nothing besides: an attempt that failed
 // may have left something in it. It reports whether the two are of one type.
 func transfer(reply, from any) bool {
+	to, isProto := reply.(proto.Message)
+	if m, ok := from.(proto.Message); ok && isProto { // a type around a message is one too
+		return replace(to, m)
+	}
 	if reflect.TypeOf(reply) != reflect.TypeOf(from) {
 		return false
 	}
-	if m, ok := reply.(proto.Message); ok {
-		if !m.ProtoReflect().IsValid() {
-			return false
-		}
-		proto.Reset(m)
-		proto.Merge(m, from.(proto.Message))
-		return true
-	}
-	to := reflect.ValueOf(reply)
-	if to.Kind() != reflect.Pointer {
+	v := reflect.ValueOf(reply)
+	if v.Kind() != reflect.Pointer {
 		return true // the attempts decoded into the same
 	}
-	if to.IsNil() {
+	if v.IsNil() {
 		return false
 	}
-	to.Elem().Set(reflect.ValueOf(from).Elem())
+	v.Elem().Set(reflect.ValueOf(from).Elem())
+	return true
+}
+
+func replace(to, from proto.Message) bool {
+	if !to.ProtoReflect().IsValid() || to.ProtoReflect().Descriptor() != from.ProtoReflect().Descriptor() {
+		return false
+	}
+	proto.Reset(to)
+	proto.Merge(to, from)
 	return true
 }

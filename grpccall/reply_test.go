@@ -104,12 +104,8 @@ func TestAReplyMayBeOfAnyType(t *testing.T) {
 			t.Errorf("Invoke into a *string after %d failures = %v, %q, want 7", failures, err, text)
 		}
 		into := order{Items: []string{"old"}}
-		err := invoke(order{ID: "7"}, &into)
-		if want := []string{"old"}; failures == 0 && !slices.Equal(into.Items, want) {
-			t.Errorf("Invoke into a struct = %v, %v, want what the codec makes of it", into, err)
-		}
-		if err != nil || into.ID != "7" || failures > 0 && into.Items != nil {
-			t.Errorf("Invoke into a struct after %d failures = %v, %v, want 7 and nothing else", failures, err, into)
+		if err := invoke(order{ID: "7"}, &into); err != nil || into.ID != "7" || !slices.Equal(into.Items, []string{"old"}) {
+			t.Errorf("Invoke into a struct that is not empty, after %d failures = %v, %v, want what the codec makes of it: 7 and [old]", failures, err, into)
 		}
 		var anything any
 		if err := invoke([]string{"a", "b"}, &anything); err != nil || fmt.Sprint(anything) != "[a b]" {

@@ -2,8 +2,10 @@ package grpccall
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -134,8 +136,12 @@ func (r *Request) show(final *attempt) {
 	for _, t := range w.trailers {
 		*t = final.trailer
 	}
+	at := final.peer
+	if at.Addr == (nowhere{}) {
+		at = peer.Peer{}
+	}
 	for _, p := range w.peers {
-		*p = final.peer
+		*p = at
 	}
 }
 
@@ -169,6 +175,17 @@ func (r *Request) attempt(call *backstay.Call) *attempt {
 	return a
 }
 
+// drop forgets the messages of an attempt that has failed.
+func (r *Request) drop(a *attempt) {
+	if a == &r.first {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a.message, a.reply = nil, nil
+	r.others = slices.DeleteFunc(r.others, func(o *attempt) bool { return o == a })
+}
+
 // end says that the messages are the caller's again.
 func (r *Request) end() {
 	r.mu.Lock()
@@ -195,4 +212,16 @@ func (r *Request) find(reply any) *attempt {
 // method.
 func (r *Request) serviceRetries() bool {
 	return r.conn != nil && r.conn.GetMethodConfig(r.Method).RetryPolicy != nil
+}
+
+// serviceTimeout returns the time that the channel's service config gives a call
+// of the method, or 0. gRPC would give it to each attempt.
+func (r *Request) serviceTimeout() time.Duration {
+	if r.conn == nil {
+		return 0
+	}
+	if limit := r.conn.GetMethodConfig(r.Method).Timeout; limit != nil {
+		return *limit
+	}
+	return 0
 }

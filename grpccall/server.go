@@ -145,7 +145,15 @@ func (s *server) once(ctx context.Context, r idempotency.Request, next func(cont
 	stream := newHeldStream(ctx)
 	record, replayed, err := s.guard.Do(ctx, r, func(ctx context.Context) idempotency.Result {
 		resp, failed = next(stream.in(ctx))
-		return s.result(stream, resp, failed)
+		foreign, open := foreignKey(failed)
+		if foreign != nil {
+			failed = foreign
+		}
+		res := s.result(stream, resp, failed)
+		if open && res.Verdict == idempotency.Release {
+			res.Verdict = idempotency.Reject
+		}
+		return res
 	})
 	switch {
 	case err != nil:

@@ -18,6 +18,11 @@ func (c *client) unary(ctx context.Context, method string, req, reply any, cc *g
 		r.tell(nil, err)
 		return err
 	}
+	if limit := r.serviceTimeout(); limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
 	resp, err := c.call(ctx, r)
 	if !same(resp, reply) {
 		r.end()
@@ -40,11 +45,13 @@ func (c *client) invoke(ctx context.Context, call *backstay.Call, r *Request) (a
 	if a == nil {
 		return nil, context.Canceled
 	}
-	a.start(ctx, call, c)
+	a.start(ctx, call, c, r.conn)
 	defer a.over()
 	err := r.invoker(a, r.Method, a.message, a.reply, r.conn, a.options(r)...)
 	if err != nil {
-		return nil, c.failure(ctx, r, a, err)
+		err = c.failure(ctx, r, a, err)
+		r.drop(a)
+		return nil, err
 	}
 	return a.reply, nil
 }

@@ -91,12 +91,13 @@ func TestWhichHandshakesAreNotTriedAgain(t *testing.T) {
 		attempts := 0
 		unconnected := func(_ context.Context, _ string, _, _ any, _ *grpc.ClientConn, opts ...grpc.CallOption) error {
 			attempts++
+			err := status.Error(codes.Unavailable, text)
 			for _, o := range opts {
 				if o, ok := o.(grpc.OnFinishCallOption); ok {
-					o.OnFinish(nil)
+					o.OnFinish(err)
 				}
 			}
-			return status.Error(codes.Unavailable, text)
+			return err
 		}
 		_ = grpccall.UnaryClientInterceptor(again(), grpccall.Config{})(t.Context(), get, nil, new(int), nil, unconnected)
 		if attempts != want {

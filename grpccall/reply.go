@@ -31,6 +31,15 @@ func fresh(reply any) any {
 	return own.Interface()
 }
 
+// before returns what fresh is to be given for attempts after the first, which
+// may leave something in the reply and fail.
+func before(reply any) any {
+	if _, ok := reply.(proto.Message); ok {
+		return reply // nothing of it is copied
+	}
+	return fresh(reply)
+}
+
 // same reports whether a and b are one message. Those that cannot be compared are
 // of types that nothing is decoded into anew.
 func same(a, b any) bool {

@@ -55,6 +55,19 @@ func TestAReplyHasNothingOfAnAttemptThatFailed(t *testing.T) {
 	}
 }
 
+// G-17
+func TestAReplyThatIsNoMessageHasNothingOfAnAttemptThatFailed(t *testing.T) {
+	leak.Check(t)
+	type order struct{ ID, Item string }
+	conn := connect(t, echo(t), append(grpccall.DialOptions(again(), grpccall.Config{Idempotent: func(string) bool { return true }}),
+		grpc.WithChainUnaryInterceptor(leaving(2, func(reply any) { reply.(*order).Item = "left" })))...)
+	var got order
+	err := conn.Invoke(limited(t), "/any.Service/Call", map[string]string{"ID": "7"}, &got, grpc.ForceCodec(jsonCodec{}))
+	if want := (order{ID: "7"}); err != nil || got != want {
+		t.Errorf("Invoke after 2 attempts that left something = %v, %v, want %v", err, got, want)
+	}
+}
+
 // jsonCodec encodes what is no proto.Message.
 type jsonCodec struct{}
 

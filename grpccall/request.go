@@ -35,6 +35,7 @@ type Request struct {
 	idempotent bool
 
 	reply   any // the caller's
+	blank   any // as before returns it
 	invoker grpc.UnaryInvoker
 
 	streamer grpc.Streamer
@@ -170,7 +171,7 @@ func (r *Request) attempt(call *backstay.Call) *attempt {
 	if r.over {
 		return nil
 	}
-	a := &attempt{message: clone(r.Message), reply: fresh(r.reply)}
+	a := &attempt{message: clone(r.Message), reply: fresh(r.blank)}
 	r.others = append(r.others, a)
 	return a
 }

@@ -12,7 +12,7 @@ import (
 
 // unary is the interceptor of unary calls.
 func (c *client) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	r := &Request{Method: method, Message: req, client: c, ctx: ctx, conn: cc, reply: reply, invoker: invoker}
+	r := &Request{Method: method, Message: req, client: c, ctx: ctx, conn: cc, reply: reply, blank: before(reply), invoker: invoker}
 	r.take(opts)
 	if err := c.ready(r); err != nil {
 		r.tell(nil, err)

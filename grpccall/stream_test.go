@@ -319,7 +319,7 @@ func TestTheServersWordOfAnEndIsAStatus(t *testing.T) {
 				cfg.RetryOn, want, attempts = []codes.Code{code}, codes.OK, 2
 			}
 			calls := newTally()
-			c := start(t, s, backstay.New(timeout.Call(within), attempting(3), timeout.Attempt(within), calls), cfg)
+			c := start(t, s, backstay.New(timeout.Call(within), attempting(3), timeout.Attempt(within/2), calls), cfg)
 			_, err := watchAll(limited(t), c)
 			if n := len(s.attempts()); status.Code(err) != want || n != attempts {
 				t.Errorf("Watch() = %v in %d attempts, want %v in %d", err, n, want, attempts)

@@ -1,6 +1,7 @@
 package grpccall_test
 
 import (
+	"errors"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -52,7 +53,7 @@ func (d dropper) Pick(balancer.PickInfo) (balancer.PickResult, error) {
 	if d.name == "dropping" {
 		return balancer.PickResult{}, status.Error(codes.Unavailable, "RPC is dropped")
 	}
-	return balancer.PickResult{}, balancer.ErrTransientFailure
+	return balancer.PickResult{}, errors.New("no connection")
 }
 
 type drops struct{}

@@ -1,6 +1,7 @@
 package grpccall_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -19,10 +20,17 @@ import (
 
 // A scene is a stream on one of its two sides, which exchange texts.
 type scene struct {
-	grpc.Stream
+	side
 	request string // what Watch has received before its handler runs
 	method  string
 	gate    chan struct{} // for order between the two sides
+}
+
+// A side is the stream as the client or the server has it.
+type side interface {
+	Context() context.Context
+	SendMsg(m any) error
+	RecvMsg(m any) error
 }
 
 // An act is what one side does. It returns what is wrong with that.
@@ -30,7 +38,7 @@ type act func(s *scene) error
 
 // message returns an empty message of what the side receives.
 func (s *scene) message() any {
-	_, client := s.Stream.(grpc.ClientStream)
+	_, client := s.side.(grpc.ClientStream)
 	switch {
 	case s.method == chat:
 		return &pb.ChatMessage{}
@@ -42,7 +50,7 @@ func (s *scene) message() any {
 
 // saying returns a message with the text of what the side sends.
 func (s *scene) saying(text string) any {
-	_, client := s.Stream.(grpc.ClientStream)
+	_, client := s.side.(grpc.ClientStream)
 	switch {
 	case s.method == chat:
 		return &pb.ChatMessage{Text: text}
@@ -120,7 +128,7 @@ func hearsClose(s *scene) error {
 	return nil
 }
 
-func closesSend(s *scene) error { return s.Stream.(grpc.ClientStream).CloseSend() }
+func closesSend(s *scene) error { return s.side.(grpc.ClientStream).CloseSend() }
 
 // isAttempt checks grpc-previous-rpc-attempts.
 func isAttempt(previous string) act {
@@ -134,13 +142,13 @@ func isAttempt(previous string) act {
 }
 
 func sendsHeader(s *scene) error {
-	return s.Stream.(grpc.ServerStream).SendHeader(metadata.Pairs("scripted", "yes"))
+	return s.side.(grpc.ServerStream).SendHeader(metadata.Pairs("scripted", "yes"))
 }
 
 // getsHeader asks for headers, of which there are some or none.
 func getsHeader(some bool) act {
 	return func(s *scene) error {
-		md, err := s.Stream.(grpc.ClientStream).Header()
+		md, err := s.side.(grpc.ClientStream).Header()
 		if err != nil || (len(md) > 0) != some {
 			return fmt.Errorf("Header() = %v, %v, want some: %v", md, err, some)
 		}
@@ -173,7 +181,7 @@ func goesOn(s *scene) error {
 // pushesBack sets the trailer of gRFC A6.
 func pushesBack(values ...string) act {
 	return func(s *scene) error {
-		s.Stream.(grpc.ServerStream).SetTrailer(metadata.MD{"grpc-retry-pushback-ms": values})
+		s.side.(grpc.ServerStream).SetTrailer(metadata.MD{"grpc-retry-pushback-ms": values})
 		return nil
 	}
 }
@@ -287,10 +295,10 @@ func TestTheScriptsOfGRPCHold(t *testing.T) {
 				return nil
 			}
 			s.watch = func(n int, req *pb.WatchRequest, stream grpc.ServerStreamingServer[pb.Order]) error {
-				return play(n, &scene{Stream: stream, request: req.Id, method: watch, gate: gate})
+				return play(n, &scene{side: stream, request: req.Id, method: watch, gate: gate})
 			}
 			s.chat = func(n int, stream grpc.BidiStreamingServer[pb.ChatMessage, pb.ChatMessage]) error {
-				return play(n, &scene{Stream: stream, method: chat, gate: gate})
+				return play(n, &scene{side: stream, method: chat, gate: gate})
 			}
 			calls := newTally()
 			conn := startConn(t, s, backstay.New(calls, attempting(4)), grpccall.Config{BufferSize: 200, Idempotent: func(string) bool { return true }})
@@ -298,7 +306,7 @@ func TestTheScriptsOfGRPCHold(t *testing.T) {
 			if err != nil {
 				t.Fatalf("NewStream() = %v, want a stream", err)
 			}
-			sc := &scene{Stream: stream, method: r.method, gate: gate}
+			sc := &scene{side: stream, method: r.method, gate: gate}
 			for i, a := range r.client {
 				if err := a(sc); err != nil {
 					t.Fatalf("act %d: %v", i, err)

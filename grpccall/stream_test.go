@@ -87,25 +87,27 @@ func TestAStreamThatIsUsedBeforeItsMessageIsSentOnce(t *testing.T) {
 		"Header":    func(s grpc.ClientStream) { go func() { _, _ = s.Header() }() },
 		"CloseSend": func(s grpc.ClientStream) { _ = s.CloseSend() },
 	} {
-		s := &server{watch: orders(sending{0, codes.Unavailable}, sending{1, codes.OK})}
-		conn := startConn(t, s, again(), grpccall.Config{})
-		stream, err := conn.NewStream(limited(t), descOf(watch), watch)
-		if err != nil {
-			t.Fatal(err)
-		}
-		use(stream)
-		if name == "Header" {
-			stream.Context() // so that the other goroutine is not the first to be late
-		}
-		sendErr := stream.SendMsg(&pb.WatchRequest{})
-		err = stream.RecvMsg(&pb.Order{})
-		want, attempts := codes.Unavailable, 1
-		if name == "CloseSend" { // gRPC sends no message after it
-			want, attempts = codes.Internal, 0
-		}
-		if n := len(s.attempts()); status.Code(err) != want || n != attempts {
-			t.Errorf("RecvMsg() after %s first = %v in %d attempts, SendMsg() = %v, want %v in %d", name, err, n, sendErr, want, attempts)
-		}
+		t.Run(name, func(t *testing.T) {
+			s := &server{watch: orders(sending{0, codes.Unavailable}, sending{1, codes.OK})}
+			conn := startConn(t, s, again(), grpccall.Config{})
+			stream, err := conn.NewStream(limited(t), descOf(watch), watch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			use(stream)
+			if name == "Header" {
+				stream.Context() // so that the other goroutine is not the first to be late
+			}
+			sendErr := stream.SendMsg(&pb.WatchRequest{})
+			err = stream.RecvMsg(&pb.Order{})
+			want, attempts := codes.Unavailable, 1
+			if name == "CloseSend" { // gRPC sends no message after it
+				want, attempts = codes.Internal, 0
+			}
+			if n := len(s.attempts()); status.Code(err) != want || n != attempts {
+				t.Errorf("RecvMsg() after %s first = %v in %d attempts, SendMsg() = %v, want %v in %d", name, err, n, sendErr, want, attempts)
+			}
+		})
 	}
 }
 

@@ -38,7 +38,8 @@
 // A call on which only the server streams is tried again until the response
 // headers have come, or the caller has asked for the Context of the stream. A
 // server sends headers with its first message at the latest, so no message is ever
-// seen twice. Where the client streams there is one attempt that opens; it is
+// seen twice; one that sets headers and then fails has begun its answer, which is
+// final. Where the client streams there is one attempt that opens; it is
 // protected by everything else in the policy.
 //
 // An attempt on a stream has answered when its headers have come. So a

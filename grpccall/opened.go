@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/backstay-go/backstay"
 )
@@ -81,7 +82,7 @@ func (s *stream) use(ctx context.Context, o *opened) error {
 	if err := s.take(o); err != nil {
 		return err
 	}
-	if err := o.answer(ctx, s.desc); err != nil {
+	if err := o.answer(ctx); err != nil {
 		return s.failed(o, err)
 	}
 	return s.take(o) // which the caller may have fixed on another meanwhile
@@ -96,7 +97,7 @@ func (o *opened) send(m any) error {
 }
 
 // answer waits until there are headers, or the stream has ended without.
-func (o *opened) answer(ctx context.Context, desc *grpc.StreamDesc) error {
+func (o *opened) answer(ctx context.Context) error {
 	md, err := o.Header()
 	if md != nil || err != nil {
 		return err
@@ -107,10 +108,12 @@ func (o *opened) answer(ctx context.Context, desc *grpc.StreamDesc) error {
 		// gRPC is about to tell the end of ctx. Else something between us and
 		// gRPC keeps the end of the stream from us, and the caller will see it.
 		return ctx.Err()
-	case err == nil && !desc.ServerStreams:
-		return status.Error(codes.Internal, "cardinality violation: received no response message from non-server-streaming RPC")
+	case err != nil:
+		return err
 	}
-	return err
+	// gRPC calls it a success, too, where the connection was lost before it had
+	// written the stream. RecvMsg knows better, and has no message to decode.
+	return unlessEOF(o.RecvMsg(&emptypb.Empty{}))
 }
 
 // errTaken is the end of an attempt that overlaps with another, on a stream of

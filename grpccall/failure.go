@@ -3,9 +3,7 @@ package grpccall
 import (
 	"context"
 	"errors"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -106,116 +104,6 @@ func (f *failure) end(ctx context.Context, isStatus bool) {
 	f.details.Class, f.details.Type = backstay.Transient, "timeout"
 }
 
-// unconnected says what it means that there was no connection. The text comes
-// from this process, since nothing has come from elsewhere.
-func (f *failure) unconnected(a *attempt) {
-	text := f.status.Message()
-	f.details.Class = backstay.Transient
-	switch {
-	case dropped(text):
-		f.details.Class, f.details.Type, f.veto = backstay.Throttled, nameOf(codes.Unavailable), "server_veto"
-	case badHandshake(text):
-		f.details.Class, f.details.Type = backstay.Broken, "tls"
-	case a.refused.Load():
-		f.details.Type = "not_connected"
-	case strings.Contains(text, "connection refused"):
-		f.details.Type = "connection_refused"
-	case strings.Contains(text, "no such host"):
-		f.details.Type = "dns_not_found"
-	default:
-		f.details.Type = nameOf(codes.Unavailable)
-	}
-}
-
-// dropped reports whether a balancer of gRPC's had the call dropped, as xDS and
-// grpclb can be told to, to take load off. gRPC tells it in these words alone.
-func dropped(text string) bool {
-	return text == "RPC is dropped" || text == "request dropped by grpclb"
-}
-
-// badHandshake reports whether the two ends cannot agree on TLS or credentials,
-// which another attempt will not mend. A handshake that took too long or was cut
-// is not meant. That a server refuses the client's certificate may be heard of
-// only after the handshake (TLS 1.3).
-func badHandshake(text string) bool {
-	_, why, found := strings.Cut(text, "authentication handshake failed: ")
-	if !found {
-		if _, why, found = strings.Cut(text, "remote error: tls: "); !found {
-			return false
-		}
-	}
-	for _, passing := range []string{"EOF", "deadline exceeded", "timeout", "canceled", "reset by peer", "broken pipe", "closed network connection", "connection refused", "internal error"} {
-		if strings.Contains(why, passing) {
-			return false
-		}
-	}
-	return true
-}
-
-// ClassifyStatus returns what a status means for policy where Config has no
-// Classify:
-//
-//   - UNAVAILABLE is Transient.
-//   - RESOURCE_EXHAUSTED is Throttled, and tried again only if the server says
-//     when to come back.
-//   - INTERNAL, UNKNOWN, DATA_LOSS and DEADLINE_EXCEEDED are Broken: failures of
-//     the server that are not tried again.
-//   - All others are answers, and Permanent.
-//
-// Messages that are too large for one side are Permanent, though their status is
-// RESOURCE_EXHAUSTED.
-func ClassifyStatus(st *status.Status) backstay.Class {
-	switch st.Code() {
-	case codes.OK:
-		return backstay.Success
-	case codes.Unavailable:
-		return backstay.Transient
-	case codes.ResourceExhausted:
-		if tooLarge(st.Message()) {
-			return backstay.Permanent
-		}
-		return backstay.Throttled
-	case codes.Internal, codes.Unknown, codes.DataLoss, codes.DeadlineExceeded:
-		return backstay.Broken
-	}
-	return backstay.Permanent
-}
-
-// tooLarge reports whether the text is that with which grpc-go refuses a message
-// for its size, on either side.
-func tooLarge(text string) bool {
-	text = strings.TrimPrefix(text, "grpc: ")
-	return strings.HasPrefix(text, "trying to send message larger than max") ||
-		strings.HasPrefix(text, "received message larger than max") ||
-		strings.HasPrefix(text, "received message after decompression larger than max") ||
-		strings.HasPrefix(text, "message after decompression larger than max")
-}
-
-// classify returns what a status means under the config of the channel.
-func (c *client) classify(st *status.Status) backstay.Class {
-	if c.cfg.Classify != nil {
-		if class := c.cfg.Classify(st); class != backstay.Success {
-			return class
-		}
-		return backstay.Permanent // the server has answered, and it is an error still
-	}
-	class := ClassifyStatus(st)
-	switch {
-	case !slices.Contains(c.cfg.RetryOn, st.Code()), st.Code() == codes.ResourceExhausted:
-	case class == backstay.Broken:
-		return backstay.Transient
-	case class == backstay.Permanent:
-		return backstay.Pending // trying again does not make an answer a failure of the server
-	}
-	return class
-}
-
-// waits reports whether a call that is throttled may be tried again only if the
-// server says when.
-func (c *client) waits() bool {
-	return c.cfg.Classify == nil && !slices.Contains(c.cfg.RetryOn, codes.ResourceExhausted)
-}
-
 // answered takes into account what the server has said besides the code.
 func (f *failure) answered(c *client) {
 	f.wait, f.pushed = pushback(f.attempt.trailer)
@@ -263,16 +151,4 @@ func retryInfo(st *status.Status) (wait time.Duration, told bool) {
 		}
 	}
 	return 0, false
-}
-
-// nameOf returns the name of a code as gRPC's documents write it.
-func nameOf(code codes.Code) string {
-	names := [...]string{
-		"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
-		"RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
-	}
-	if int(code) < len(names) {
-		return names[code]
-	}
-	return "_OTHER"
 }

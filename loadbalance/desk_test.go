@@ -270,6 +270,31 @@ func TestDeskPassesOverWhatIsBlocked(t *testing.T) {
 	}
 }
 
+// An endpoint that is ejected may work; one that is blocked cannot.
+//
+// L-18, L-22
+func TestWhereAllThatIsLeftIsBlockedAnEjectedEndpointIsUsed(t *testing.T) {
+	for _, st := range strategies {
+		in(t, st, loadbalance.HealthConfig{}, []string{"a", "b", "c", "d"}, func(t *testing.T, b *loadbalance.Balancer, _ *service) {
+			sicken(t, b, "a")
+			sicken(t, b, "b")
+			for _, row := range []struct{ blocked, allowed string }{{"c", "d"}, {"cd", "ab"}, {"acd", "b"}, {"abcd", "cd"}} {
+				d := b.Desk(func(address string) bool { return strings.Contains(row.blocked, address) })
+				for i := range 100 {
+					l := mustLease(t, context.WithValue(t.Context(), keyOf{}, i), d)
+					if !strings.Contains(row.allowed, l.Address()) {
+						t.Errorf("%v with a and b ejected and %q blocked: Pick() = %s, want one of %q", st, row.blocked, l.Address(), row.allowed)
+					}
+					l.End(nil)
+				}
+			}
+			if got := state(b, "a"); got != loadbalance.Ejected {
+				t.Errorf("%v: State() of an endpoint that was used all the same = %v, want ejected", st, got)
+			}
+		})
+	}
+}
+
 // The pick marks the endpoint as tried, so that a retry goes to another, at
 // once.
 //

@@ -40,7 +40,7 @@ func (l *list) refresh() { l.view.Store(look(l.site, l.nodes)) }
 // all are used: what is left would break down under the load of the others.
 // While peers elsewhere are well enough, they carry it.
 func look(s site, nodes []*Node) *view {
-	v := &view{calm: len(nodes) > 0}
+	v := &view{calm: len(nodes) > 0 && !s.reserve}
 	for _, n := range nodes {
 		switch s := n.State(); {
 		case s.picked():
@@ -54,7 +54,7 @@ func look(s site, nodes []*Node) *view {
 	if s.peers != nil {
 		well, of = countPicked(s.peers), len(s.peers)
 	}
-	if float64(well) < s.balancer.health.PanicThreshold*float64(of) {
+	if s.reserve || float64(well) < s.balancer.health.PanicThreshold*float64(of) {
 		v.live, v.panic = nodes, true
 	}
 	return v

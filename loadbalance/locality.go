@@ -59,7 +59,7 @@ func Locality(cfg LocalityConfig, s Strategy) Strategy {
 		r := &nearness{cfg: cfg, tiers: byDistance(cfg.Local, nodes)}
 		for i := range r.tiers {
 			t := &r.tiers[i]
-			t.picker = s.make(site{at.balancer, before.at(t.common), at.peers}, t.nodes)
+			t.picker = s.make(at.inner(before.at(t.common), at.peers), t.nodes)
 		}
 		r.share()
 		return r

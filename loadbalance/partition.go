@@ -90,7 +90,7 @@ func (p *Partitions) picker(s site, nodes []*Node) picker {
 	was := before.byName()
 	peers := schema.assign(s.peers)
 	for i, part := range schema.parts {
-		next.parts[i] = p.within.make(site{s.balancer, was[part.Name], peers[i]}, next.nodes[i])
+		next.parts[i] = p.within.make(s.inner(was[part.Name], peers[i]), next.nodes[i])
 	}
 	return next
 }

@@ -35,6 +35,13 @@ type site struct {
 	balancer *Balancer
 	before   picker  // in place of which it is made, or nil
 	peers    []*Node // its nodes and those that serve in their place; nil where there are no others
+	reserve  bool    // it is for when nothing that is live can be had, so all are live to it
+}
+
+// inner returns the site of a picker that this one uses.
+func (s site) inner(before picker, peers []*Node) site {
+	s.before, s.peers = before, peers
+	return s
 }
 
 // A query is one pick.
@@ -51,7 +58,7 @@ type avoid uint8
 
 const (
 	tried   avoid = 1 << iota // those that the call was given before
-	blocked                   // those whose breaker is open
+	blocked                   // those whose breaker is open, or that are not connected
 	probes                    // those that would be probed
 	trial                     // none, but the pick only finds out whether there is a node, and changes nothing
 )

@@ -37,8 +37,8 @@ func PrimaryReplica(writes func(ctx context.Context, call *backstay.Call) bool, 
 		return &roles{
 			writes:    writes,
 			writable:  primaries,
-			primaries: within.make(site{s.balancer, before.primaries, others}, primaries),
-			replicas:  within.make(site{s.balancer, before.replicas, s.peers}, replicas),
+			primaries: within.make(s.inner(before.primaries, others), primaries),
+			replicas:  within.make(s.inner(before.replicas, s.peers), replicas),
 		}
 	}}
 }

@@ -6,19 +6,22 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
 // A set is the nodes that a balancer has at some time, and what picks from
 // them.
 type set struct {
-	nodes  []*Node
-	root   picker
-	closed bool
+	nodes   []*Node
+	root    picker
+	reserve atomic.Pointer[picker] // nil until it is needed
+	closed  bool
 }
 
-// pick returns a node for q: one that q admits, else one whose breaker is
-// closed though it was tried, else any.
+// pick returns a node for q: one that q admits, else one that is not blocked
+// though it was tried, else one that is not blocked though it was ejected, else
+// any.
 func (s *set) pick(q query) (*Node, bool) {
 	n, probe := s.root.pick(q)
 	q.again = true
@@ -28,10 +31,50 @@ func (s *set) pick(q query) (*Node, bool) {
 		n, probe = s.root.pick(q)
 	}
 	if n == nil && q.avoid&blocked != 0 {
+		n = s.ejected(q)
+	}
+	if n == nil && q.avoid&blocked != 0 {
 		q.avoid = probes
 		n, probe = s.root.pick(q)
 	}
 	return n, probe
+}
+
+// ejected returns a node that is not blocked where all are that are live: one
+// that is ejected may work, and one without a connection cannot.
+func (s *set) ejected(q query) *Node {
+	p := q.seat.balancer.reserve(s)
+	if p == nil {
+		return nil
+	}
+	for _, q.avoid = range []avoid{tried | blocked | probes, blocked | probes} {
+		if n, _ := p.pick(q); n != nil {
+			return n
+		}
+	}
+	return nil
+}
+
+// reserve returns the picker of s to which all nodes are live, or nil if they are
+// anyway, or s is no longer in use.
+func (b *Balancer) reserve(s *set) picker {
+	if p := s.reserve.Load(); p != nil {
+		return *p
+	}
+	if countPicked(s.nodes) == len(s.nodes) {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.unlock()
+	if p := s.reserve.Load(); p != nil {
+		return *p
+	}
+	if b.set.Load() != s {
+		return nil
+	}
+	p := b.strategy.make(site{balancer: b, reserve: true}, s.nodes)
+	s.reserve.Store(&p)
+	return p
 }
 
 // Update replaces the endpoints. Those that stay keep what is known of them;

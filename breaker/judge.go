@@ -37,7 +37,7 @@ func (b *Breaker) judgeError(ctx context.Context, call *backstay.Call, err error
 		return excluded
 	case stopped.Says(err):
 		// The caller's time was up. If it was long, that is the callee's fault.
-		if call.Ended()-call.Began() < stopped.Enough(ctx, cmp.Or(b.cfg.SlowAfter, longAgo)) {
+		if stopped.Excused(err) || call.Ended()-call.Began() < stopped.Enough(ctx, cmp.Or(b.cfg.SlowAfter, longAgo)) {
 			return excluded
 		}
 		return failure

@@ -15,6 +15,7 @@ import (
 
 	"github.com/backstay-go/backstay"
 	"github.com/backstay-go/backstay/internal/deadline"
+	"github.com/backstay-go/backstay/loadbalance"
 )
 
 // Metadata of ours.
@@ -39,9 +40,10 @@ type attempt struct {
 	reply   any     // of a unary one
 	end     *ending // of a stream
 
-	refused atomic.Bool // its endpoint has no connection, and others have
-	told    atomic.Bool // gRPC has told the end of it
-	toldErr error       // with which; to be read once told is true
+	refused atomic.Bool                       // its endpoint has no connection, and others have
+	leased  atomic.Pointer[loadbalance.Lease] // of what was picked late, or nil
+	told    atomic.Bool                       // gRPC has told the end of it
+	toldErr error                             // with which; to be read once told is true
 
 	mu   sync.Mutex
 	call *backstay.Call // while it may be used
@@ -96,6 +98,13 @@ func (a *attempt) lend(f func(call *backstay.Call)) bool {
 	}
 	f(a.call)
 	return true
+}
+
+// answered says that the answer to a has begun to come.
+func (a *attempt) answered() {
+	if l := a.leased.Load(); l != nil {
+		l.Answered()
+	}
 }
 
 // over says that the Call is not to be used any more.

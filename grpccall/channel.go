@@ -23,7 +23,7 @@ type channel struct {
 	id            string
 	balancer      *loadbalance.Balancer
 	stack         []backstay.Middleware
-	own           bool // the endpoints come from elsewhere than the resolver
+	own           bool // the endpoints come from elsewhere than a resolver
 	health        health
 	waitsForReady func(*backstay.Call) bool
 
@@ -53,7 +53,7 @@ func newChannel(p *backstay.Policy, cfg Config) *channel {
 	if at < 0 {
 		return nil
 	}
-	c.own = cfg.IgnoreResolver || len(c.balancer.Addresses()) > 0
+	c.own = cfg.IgnoreResolver || len(c.balancer.Addresses()) > 0 && !fed.has(c.balancer)
 	c.stack = append(slices.Insert(c.stack, at, backstay.Middleware(gate{c})), connected{c})
 	c.follow()
 	channels.add(c)
@@ -103,12 +103,19 @@ func (c *channel) serviceConfig(text string) string {
 	return string(whole)
 }
 
-// wake has cc look for endpoints if it is idle. gRPC does so when a call reaches
-// it, and ours wait for endpoints before they get there.
-func (c *channel) wake(cc *grpc.ClientConn) {
-	if c.attached.Load() == nil {
+// serve says that cc has a call.
+func (c *channel) serve(cc *grpc.ClientConn) {
+	if c.conn.Load() != cc {
 		c.conn.Store(cc)
-		cc.Connect()
+	}
+	c.wake()
+}
+
+// wake has the gRPC channel look for endpoints if it is idle. gRPC does so when a
+// call reaches it, and ours wait for endpoints before they get there.
+func (c *channel) wake() {
+	if conn := c.conn.Load(); conn != nil && c.attached.Load() == nil {
+		conn.Connect()
 	}
 }
 

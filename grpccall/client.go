@@ -64,7 +64,7 @@ func (c *client) ready(r *Request) error {
 		return nil
 	}
 	if c.channel != nil {
-		c.channel.wake(r.conn)
+		c.channel.serve(r.conn)
 	}
 	if c.cfg.ServiceRetry == RefuseServiceRetry && r.serviceRetries() {
 		return status.Errorf(codes.FailedPrecondition, "grpccall: the service config has a retryPolicy for %s, and the policy would retry too; take one of them out, or set Config.ServiceRetry", r.Method)

@@ -56,7 +56,9 @@ type Config struct {
 	// IgnoreResolver says that the balancer in the policy gets its endpoints by
 	// its own Follow or Update: the addresses that the channel's resolver finds
 	// are ignored. Without it that is so for a balancer that already has
-	// endpoints when DialOptions is called.
+	// endpoints of its own when DialOptions is called. The target must resolve
+	// all the same, or gRPC connects to nothing: take one for which nobody is
+	// asked, such as "passthrough:///orders".
 	IgnoreResolver bool
 
 	// Traced says that something on the channel makes a span for each attempt,

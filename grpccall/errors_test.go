@@ -79,6 +79,30 @@ func TestWhatThePolicyEndsWithHasAStatus(t *testing.T) {
 	}
 }
 
+// The status of an attempt before is not that of the call.
+//
+// G-15
+func TestARejectionAfterAnAttemptHasItsStatus(t *testing.T) {
+	open := breaker.New(breaker.Config{Name: "orders", ConsecutiveFailures: 2})
+	twice := under(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+		if call.Attempt == 1 {
+			return next(ctx, call)
+		}
+		one, _ := call.Fork()
+		other, _ := call.Fork()
+		one.Discard(next(ctx, one))
+		err := next(ctx, other) // which has the last word
+		call.Adopt(other)
+		return err
+	})
+	s := &script{steps: []step{{code: codes.Unavailable}, {code: codes.Unavailable}}}
+	p := backstay.New(attempting(2), twice, open)
+	err := s.call(t.Context(), p, "")
+	if status.Code(err) != codes.Unavailable || !errors.Is(err, breaker.ErrOpen) {
+		t.Errorf("call whose breaker opened after attempts = %v, want UNAVAILABLE and ErrOpen", err)
+	}
+}
+
 // G-15
 func TestWithoutAnEndpointACallIsUnavailable(t *testing.T) {
 	leak.Check(t)

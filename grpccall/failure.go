@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/internal/deadline"
 )
 
 // A failure is the end of an attempt, with what it means for policy. It reads and
@@ -59,6 +60,9 @@ func (c *client) failure(ctx context.Context, r *Request, a *attempt, err error)
 	switch {
 	case (st.Code() == codes.Canceled || st.Code() == codes.DeadlineExceeded || !isStatus) && ended(ctx):
 		f.end(ctx, isStatus)
+		if a.end != nil && lastingEnded(ctx) {
+			f.details.Class = backstay.Canceled
+		}
 		return f
 	case f.details.NotSent && st.Code() == codes.Unavailable:
 		f.unconnected(a)
@@ -82,6 +86,14 @@ func ended(ctx context.Context) bool {
 		}
 	}
 	return ctx.Err() != nil
+}
+
+// lastingEnded reports whether the time is up that a stream may go on after its
+// answer has begun. Servers owe none by then: it begins with the first message,
+// which comes when something happens. The time for the answer is timeout.Attempt.
+func lastingEnded(ctx context.Context) bool {
+	at, ok := deadline.Lasting(ctx)
+	return ok && !time.Now().Before(at)
 }
 
 // aboutTo is longer than the timer of a context takes to run when it is due.

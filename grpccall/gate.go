@@ -135,6 +135,7 @@ func (g gate) persist(ctx context.Context, call, last *backstay.Call, next backs
 	}()
 	for {
 		changed := g.channel.next() // first, or a change while the call looks would be missed
+		g.channel.wake()            // which is idle by now where nothing was found for long
 		again, forkErr := call.Fork()
 		if forkErr != nil {
 			break

@@ -51,7 +51,11 @@ func (w *watch) Build(conn any) (balancer.Producer, func()) {
 func (w *watch) run(ctx context.Context, client grpc_health_v1.HealthClient) {
 	for tries := 0; ; tries++ {
 		heard, err := w.ask(ctx, client)
-		if ctx.Err() != nil || refused(err) {
+		switch {
+		case ctx.Err() != nil:
+			return
+		case refused(err): // nobody would hear that it serves again
+			w.tell(true)
 			return
 		}
 		if heard {

@@ -177,6 +177,30 @@ func TestAServerThatRefusesToTellItsHealthCounts(t *testing.T) {
 	}
 }
 
+// Nobody would hear that it serves again.
+func TestAServerThatRefusesToTellItsHealthAfterAllCounts(t *testing.T) {
+	asked := make(chan struct{}, 10)
+	f := newFleet(t, 1, func(i int, h *host) {
+		offersHealth(i, h)
+		first := true
+		h.opts = []grpc.ServerOption{grpc.StreamInterceptor(func(_ any, s grpc.ServerStream, _ *grpc.StreamServerInfo, _ grpc.StreamHandler) error {
+			defer func() { asked <- struct{}{} }()
+			if first {
+				first = false
+				return s.SendMsg(&grpc_health_v1.HealthCheckResponse{Status: notServing})
+			}
+			return status.Error(codes.Unauthenticated, "no more")
+		})}
+	})
+	client := pb.NewOrdersClient(f.connect(t, balanced(grpccall.BalancerConfig{})))
+	_, _ = client.Get(limited(t), &pb.GetRequest{})
+	<-asked
+	<-asked
+	if _, err := client.Get(limited(t), &pb.GetRequest{}, grpc.WaitForReady(true)); err != nil {
+		t.Errorf("Get() from a server whose health cannot be known any more = %v, want no error", err)
+	}
+}
+
 // gRPC's own health check works beside ours.
 func TestAHealthCheckConfigIsHeeded(t *testing.T) {
 	f := newFleet(t, 2, offersHealth)

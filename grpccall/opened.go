@@ -64,6 +64,7 @@ func (c *client) begin(ctx context.Context, call *backstay.Call, r *Request) (gr
 		return nil, err
 	}
 	answered = true
+	a.answered()
 	return o, nil
 }
 
@@ -125,6 +126,15 @@ var errTaken = &backstay.Error{
 	Type:    "body_not_replayable",
 }
 
+// errDiscarded is the end of an attempt after one that the policy did not want,
+// though it had headers and the caller had used its stream.
+var errDiscarded = &backstay.Error{
+	Err:     status.Error(codes.Internal, "grpccall: the policy has given up the attempt whose stream the caller uses"),
+	Class:   backstay.Canceled,
+	NotSent: true,
+	Type:    "body_not_replayable",
+}
+
 // take makes o the stream that what the caller does goes to, unless there can be
 // one only and has been. o may be nil, to ask.
 func (s *stream) take(o *opened) error {
@@ -167,7 +177,25 @@ func (s *stream) failed(o *opened, err error) error {
 // discard ends a stream that nobody will read.
 func discard(inner grpc.ClientStream) {
 	if o, ok := inner.(*opened); ok && o != nil {
+		o.r.stream.discarded(o)
 		o.cancel()
+	}
+}
+
+// discarded says that o, which has headers, will not be the caller's: its time
+// was up when they came, or a middleware does not want it.
+func (s *stream) discarded(o *opened) {
+	ctx := o.ctx.Err()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.opened != o || s.settled:
+	case !s.single:
+		s.opened = nil
+	case ctx != nil:
+		s.lost = o.failure(status.FromContextError(ctx).Err())
+	default:
+		s.lost = errDiscarded
 	}
 }
 

@@ -29,6 +29,9 @@ type walkIn struct {
 	method method
 }
 
+// Streams reports whether the call is a stream, which its definition says.
+func (w *walkIn) Streams() bool { return w.method.streams }
+
 func newPicker(g *connector) *picker {
 	p := &picker{connector: g}
 	p.methods.of = defined
@@ -110,7 +113,7 @@ func (p *picker) late(src *source, a *attempt, info balancer.PickInfo) (balancer
 		if l := (*g.leaves.Load())[lease.Address()]; l != nil {
 			k := l.link.Load()
 			if k.state == connectivity.Ready {
-				return balancer.PickResult{SubConn: k.result.SubConn, Done: onDone(info.Ctx, lease, m.streams)}, nil
+				return balancer.PickResult{SubConn: k.result.SubConn, Done: onDone(info.Ctx, lease)}, nil
 			}
 			if err = k.err; err == nil {
 				err = balancer.ErrNoSubConnAvailable
@@ -126,6 +129,7 @@ func (p *picker) late(src *source, a *attempt, info balancer.PickInfo) (balancer
 func (p *picker) lease(src *source, a *attempt, ctx context.Context, m method) (lease *loadbalance.Lease, err error) {
 	// An interceptor may call another channel with the context of an attempt.
 	if a != nil && a.dialed == p.connector.target && a.lend(func(call *backstay.Call) { lease, err = src.desk.Pick(ctx, call) }) {
+		a.leased.Store(lease)
 		return lease, err
 	}
 	return p.alone(ctx, &walkIn{src.desk, m})
@@ -135,12 +139,8 @@ func (p *picker) lease(src *source, a *attempt, ctx context.Context, m method) (
 var errNotSent = &backstay.Error{NotSent: true, Class: backstay.Transient, Err: errors.New("grpccall: not sent")}
 
 // onDone returns what gRPC is to call when the attempt has ended.
-func onDone(ctx context.Context, lease *loadbalance.Lease, streams bool) func(balancer.DoneInfo) {
-	end := lease.End
-	if streams {
-		end = lease.EndStream
-	}
-	return func(info balancer.DoneInfo) { end(outcome(ctx, info)) }
+func onDone(ctx context.Context, lease *loadbalance.Lease) func(balancer.DoneInfo) {
+	return func(info balancer.DoneInfo) { lease.End(outcome(ctx, info)) }
 }
 
 // outcome returns the end of an attempt as what it means for its endpoint.
@@ -167,6 +167,7 @@ func (g *connector) blocks(address string) bool {
 	}
 	if src := g.source.Load(); src != nil && !src.fed() {
 		g.connect(address, dial(address))
+		src.channel.leave(address) // which it may have since the pick began
 	}
 	return true
 }

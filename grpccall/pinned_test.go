@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
 	"google.golang.org/grpc/status"
 
 	"github.com/backstay-go/backstay"
@@ -271,6 +273,81 @@ func TestABalancerServesOneChannelAtATime(t *testing.T) {
 		return err == nil
 	})
 }
+
+// The endpoints that the balancer has are those of the first channel's resolver,
+// and not its own.
+func TestABalancerThatServedAnotherChannelHasNoEndpointsOfItsOwn(t *testing.T) {
+	one, two := newFleet(t, 1, nil), newFleet(t, 1, nil)
+	p, _ := picking(0)
+	first := one.connect(t, grpccall.DialOptions(p, grpccall.Config{})...)
+	mustGet(t, pb.NewOrdersClient(first))
+	second := pb.NewOrdersClient(two.connect(t, grpccall.DialOptions(p, grpccall.Config{})...))
+	if _, err := second.Get(limited(t), &pb.GetRequest{}); !says(err, "serves another gRPC channel already") || one.hosts[0].count() != 1 {
+		t.Errorf("Get() on a second channel = %v, and the host of the first got %d calls, want it refused and 1", err, one.hosts[0].count())
+	}
+	_ = first.Close()
+	eventually(t, "the second channel has the balancer", func() bool {
+		_, err := second.Get(limited(t), &pb.GetRequest{})
+		return err == nil
+	})
+	if one.hosts[0].count() != 1 || two.hosts[0].count() == 0 {
+		t.Errorf("the hosts of the two channels got %d and %d calls, want 1 and some", one.hosts[0].count(), two.hosts[0].count())
+	}
+}
+
+// gRPC does not count a call that waits in the policy.
+//
+// G-22
+func TestAWaitForReadyCallKeepsTheChannelAwake(t *testing.T) {
+	f := newFleet(t, 1, nil)
+	r := manual.NewBuilderWithScheme("fleet")
+	builds := 0
+	r.BuildCallback = func(resolver.Target, resolver.ClientConn, resolver.BuildOptions) {
+		r.InitialState(f.state())
+		if builds++; builds == 2 {
+			r.InitialState(f.state(f.hosts...))
+		}
+	}
+	f.resolver = r
+	p, _ := picking(time.Millisecond)
+	client := pb.NewOrdersClient(f.connect(t, append(grpccall.DialOptions(p, grpccall.Config{}), grpc.WithIdleTimeout(50*time.Millisecond))...))
+	if _, err := client.Get(limited(t), &pb.GetRequest{}, grpc.WaitForReady(true)); err != nil {
+		t.Errorf("Get() that waits while the channel goes idle, after which there is a host = %v, want no error", err)
+	}
+}
+
+// L-26
+func TestAPickDoesNotConnectAnEndpointThatHasLeft(t *testing.T) {
+	f := newFleet(t, 2, nil)
+	both, one := loadbalance.Endpoints(f.hosts[0].addr, f.hosts[1].addr), loadbalance.Endpoints(f.hosts[1].addr)
+	b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.RoundRobin(), Endpoints: both})
+	var leaves atomic.Bool
+	during := meddler(func() {
+		if leaves.Swap(false) {
+			_ = b.Update(one...)
+		}
+	})
+	client := pb.NewOrdersClient(connect(t, "passthrough:///orders", grpccall.DialOptions(backstay.New(b, during), grpccall.Config{})...))
+	for range 10 {
+		if err := b.Update(both...); err != nil {
+			t.Fatal(err)
+		}
+		f.reach(t, client, f.hosts...)
+		leaves.Store(true)
+		for range 5 {
+			mustGet(t, client)
+		}
+		eventually(t, "the endpoint that has left is not connected", func() bool { return f.hosts[0].open.Load() == 0 })
+	}
+}
+
+// A meddler is a middleware that is asked which endpoints to pass over, in a pick.
+type meddler func()
+
+func (m meddler) String() string                        { return "meddler" }
+func (m meddler) Traits() backstay.Traits               { return backstay.Traits{NeedsEndpoint: true, Judges: true} }
+func (m meddler) Wrap(next backstay.Func) backstay.Func { return next }
+func (m meddler) Blocks(string) bool                    { m(); return false }
 
 // What stands between us and gRPC may have a context of its own.
 func TestAnAttemptThatIsNotRecognisedIsPickedLate(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"sync"
 	"weak"
+
+	"github.com/backstay-go/backstay/loadbalance"
 )
 
 // channels are those that a service config can name. They are not kept alive by
@@ -41,6 +43,40 @@ func (r *registry) find(id string) *channel {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.byID[id].Value()
+}
+
+// fed are the balancers of policies whose endpoints come from the resolver of a
+// channel. They are not kept alive by that.
+var fed feeds
+
+type feeds struct {
+	mu        sync.Mutex
+	balancers map[weak.Pointer[loadbalance.Balancer]]bool
+}
+
+func (f *feeds) add(b *loadbalance.Balancer) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	self := weak.Make(b)
+	if f.balancers == nil {
+		f.balancers = map[weak.Pointer[loadbalance.Balancer]]bool{}
+	}
+	if !f.balancers[self] {
+		f.balancers[self] = true
+		runtime.AddCleanup(b, f.remove, self)
+	}
+}
+
+func (f *feeds) remove(b weak.Pointer[loadbalance.Balancer]) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.balancers, b)
+}
+
+func (f *feeds) has(b *loadbalance.Balancer) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.balancers[weak.Make(b)]
 }
 
 // claims says whose turn it is where one at a time can have something: the

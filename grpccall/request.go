@@ -55,6 +55,10 @@ func (r *Request) RPC() (system, method string) {
 	return "grpc", strings.TrimPrefix(r.Method, "/")
 }
 
+// Streams reports whether the call is a stream, on which an answer may begin when
+// something happens. Balancers ask.
+func (r *Request) Streams() bool { return r.stream != nil }
+
 // SetHeader returns ctx with the metadata to be sent in which key has this value
 // only; without any if value is empty.
 func (r *Request) SetHeader(ctx context.Context, key, value string) context.Context {

@@ -51,6 +51,9 @@ var errShared = errors.New("grpccall: the balancer of the policy serves another 
 // share returns c as a source. Where another connector has it, the source has a
 // fault until that is closed.
 func (g *connector) share(c *channel) *source {
+	if !c.own {
+		fed.add(c.balancer)
+	}
 	src := g.open(&source{balancer: c.balancer, channel: c})
 	if !claims.take(src.claim(), g) {
 		src.fault = errShared

@@ -2,7 +2,7 @@ package grpccall
 
 import (
 	"context"
-	"errors"
+	"slices"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -42,11 +42,25 @@ func statusOf(err error) *status.Status {
 	if st := find(err); st != nil && st.Code() != codes.OK {
 		return st
 	}
-	code := codes.Unknown
-	if !errors.As(err, new(interface{ GRPCStatus() *status.Status })) {
-		code = codeOf(err)
+	return status.New(codeOf(last(err)), err.Error())
+}
+
+// last returns the failure that err ended with: without those before, of which
+// retry has the history.
+func last(err error) error {
+	for e := err; e != nil; {
+		switch u := e.(type) {
+		case interface{ Unwrap() error }:
+			e = u.Unwrap()
+		case interface{ Unwrap() []error }:
+			if e = first(u.Unwrap()); e != nil {
+				err = e
+			}
+		default:
+			return err
+		}
 	}
-	return status.New(code, err.Error())
+	return err
 }
 
 // codeOf returns the code of an error that came from the policy itself. Unless it
@@ -88,11 +102,17 @@ func find(err error) *status.Status {
 			return find(inner)
 		}
 	case interface{ Unwrap() []error }:
-		for _, inner := range e.Unwrap() {
-			if inner != nil {
-				return find(inner)
-			}
+		if inner := first(e.Unwrap()); inner != nil {
+			return find(inner)
 		}
+	}
+	return nil
+}
+
+// first returns the first of several errors that there is, or nil.
+func first(errs []error) error {
+	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
+		return errs[i]
 	}
 	return nil
 }

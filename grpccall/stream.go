@@ -26,6 +26,7 @@ type stream struct {
 	desc   *grpc.StreamDesc
 	over   chan struct{} // closed when the policy has returned, and the caller's options know if that was the end
 	shown  sync.Once
+	cancel context.CancelFunc // of the time that the service config gives the call, or nil
 
 	mu      sync.Mutex
 	changed sync.Cond // opened or settled; its lock is mu
@@ -55,6 +56,9 @@ func (c *client) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cli
 	if err := c.ready(r); err != nil {
 		r.tell(nil, err)
 		return nil, err
+	}
+	if limit := r.serviceTimeout(); limit > 0 {
+		r.ctx, s.cancel = context.WithTimeout(ctx, limit)
 	}
 	if desc.ClientStreams {
 		if err := s.open(); err != nil {
@@ -171,6 +175,9 @@ func (s *stream) tell(err error) {
 		s.r.show(s.final)
 	})
 	if first {
+		if s.cancel != nil {
+			defer s.cancel()
+		}
 		s.r.finish(unlessEOF(err))
 	}
 }

@@ -157,6 +157,59 @@ func TestContextInAPauseIsThatOfTheNextAttempt(t *testing.T) {
 	})
 }
 
+// G-18: what has headers may not count all the same. Then there is no attempt to
+// give out either, and where the caller already has it, the call ends with it.
+func TestAnAttemptThatIsGivenUpThoughItHasHeaders(t *testing.T) {
+	reject := under(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+		if err := next(ctx, call); err != nil || call.Attempt > 1 {
+			return err
+		}
+		return &backstay.Error{Class: backstay.Transient, Err: errors.New("not wanted")}
+	})
+	late := under(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+		err := next(ctx, call)
+		<-time.After(2 * second)
+		return err
+	})
+	for _, row := range []struct {
+		name  string
+		under []backstay.Middleware
+		early bool // the caller asks for the context before the attempt has headers
+		used  int
+		want  string
+	}{
+		{"rejected", []backstay.Middleware{reject}, false, 2, ""},
+		{"rejected, and the caller's", []backstay.Middleware{reject}, true, 1, "given up the attempt whose stream the caller uses"},
+		{"out of time, and the caller's", []backstay.Middleware{timeout.Attempt(second), late}, true, 1, "DeadlineExceeded"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := retry.New(retry.Config{NoBudget: true, Backoff: retry.Constant(time.Minute)})
+				fakes := []*fake{{takes: second / 2, headers: true}, {headers: true, recv: sends(1, 0)}, {headers: true}}
+				g := onStage(backstay.New(append([]backstay.Middleware{r}, row.under...)...), grpccall.Config{}, fakes...)
+				s, err := g.stream(t.Context(), watch)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := s.SendMsg(&pb.WatchRequest{}); err != nil {
+					t.Fatal(err)
+				}
+				if !row.early {
+					<-time.After(10 * second) // it is the pause
+				}
+				ctx := s.Context()
+				if ctx.Err() != nil || ctx != fakes[row.used-1].ctx {
+					t.Errorf("Context() = that of attempt %d: %v, %v; want it, alive", row.used, ctx == fakes[row.used-1].ctx, ctx.Err())
+				}
+				err = s.RecvMsg(&pb.Order{})
+				if row.want == "" && err != nil || row.want != "" && !says(err, row.want) || g.used != row.used {
+					t.Errorf("RecvMsg() = %v in %d attempts, want %q in %d", err, g.used, row.want, row.used)
+				}
+			})
+		})
+	}
+}
+
 // G-18, G-20: of attempts that overlap, the one that the caller has something of is
 // his, though another may be faster.
 func TestACallerHasOneOfOverlappingAttempts(t *testing.T) {

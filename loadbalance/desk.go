@@ -44,6 +44,10 @@ func (f blockerFunc) Blocks(address string) bool { return f(address) }
 // the Call's goroutine, but the lease keeps nothing of it. What the call has
 // waited so far, say for a connection, is no latency of the endpoint: Pick does
 // what Call.Waited does.
+//
+// A call whose request has a method Streams() bool that returns true is a
+// stream. It is in flight, but nobody waits for its answer, which may come when
+// something happens.
 func (d *Desk) Pick(ctx context.Context, call *backstay.Call) (*Lease, error) {
 	if d.seat.balancer == nil {
 		panic("loadbalance: this Desk was not made with Balancer.Desk")
@@ -53,7 +57,7 @@ func (d *Desk) Pick(ctx context.Context, call *backstay.Call) (*Lease, error) {
 		d.seat.reject(call, err)
 		return nil, err
 	}
-	return newLease(ctx, n.attempt(d.seat.balancer.now(call), probe)), nil
+	return newLease(ctx, n.attempt(call, d.seat.balancer.now(call), probe)), nil
 }
 
 func (d *Desk) choose(ctx context.Context, call *backstay.Call) (*Node, bool, error) {

@@ -19,13 +19,31 @@ import (
 // picking returns what makes a call that only picks: it is over when there is a
 // lease.
 func picking(d *loadbalance.Desk, above ...backstay.Middleware) func(context.Context) (*loadbalance.Lease, error) {
-	call := backstay.Bind(backstay.New(above...), backstay.Op[int, *loadbalance.Lease]{
-		Do: func(ctx context.Context, call *backstay.Call, _ int) (*loadbalance.Lease, error) {
+	call := backstay.Bind(backstay.New(above...), backstay.Op[kind, *loadbalance.Lease]{
+		Do: func(ctx context.Context, call *backstay.Call, _ kind) (*loadbalance.Lease, error) {
 			return d.Pick(ctx, call)
 		},
 	})
-	return func(ctx context.Context) (*loadbalance.Lease, error) { return call(ctx, 0) }
+	return func(ctx context.Context) (*loadbalance.Lease, error) {
+		k, _ := ctx.Value(kindOf{}).(kind)
+		return call(ctx, k)
+	}
 }
+
+// A kind says whether a call streams.
+type kind bool
+
+const (
+	unary  kind = false
+	stream kind = true
+)
+
+func (k kind) Streams() bool { return bool(k) }
+
+type kindOf struct{}
+
+// as returns ctx for calls of the kind.
+func as(ctx context.Context, k kind) context.Context { return context.WithValue(ctx, kindOf{}, k) }
 
 // mustLease returns a lease of a pick that cannot fail.
 func mustLease(t *testing.T, ctx context.Context, d *loadbalance.Desk) *loadbalance.Lease {
@@ -38,10 +56,10 @@ func mustLease(t *testing.T, ctx context.Context, d *loadbalance.Desk) *loadbala
 }
 
 // leaseOf picks until there is a lease of the endpoint at an address.
-func leaseOf(t *testing.T, d *loadbalance.Desk, address string) *loadbalance.Lease {
+func leaseOf(t *testing.T, ctx context.Context, d *loadbalance.Desk, address string) *loadbalance.Lease {
 	t.Helper()
 	for range 100 {
-		l := mustLease(t, t.Context(), d)
+		l := mustLease(t, ctx, d)
 		if l.Address() == address {
 			return l
 		}
@@ -68,34 +86,36 @@ func answering(end leaseEnd) leaseEnd {
 // L-8, L-9, L-18
 func TestWhatTheEndOfALeaseSays(t *testing.T) {
 	const ms, hour = time.Millisecond, time.Hour
-	timed, stream := (*loadbalance.Lease).End, (*loadbalance.Lease).EndStream
+	end := (*loadbalance.Lease).End
 	for _, row := range []struct {
 		name     string
 		after    time.Duration // since the pick
+		kind     kind
 		end      leaseEnd
 		err      error
 		latency  time.Duration
 		failures int
 	}{
-		{"an answer", 90 * ms, timed, nil, 90 * ms, 0},
-		{"a failure", 90 * ms, timed, errDown, 2000 * ms, 1},
-		{"a slow failure", 3000 * ms, timed, errDown, 3000 * ms, 1},
-		{"throttled", 90 * ms, timed, errBusy, 2000 * ms, 1},
-		{"a no", 90 * ms, timed, errNo, 90 * ms, 0},
-		{"not sent", 90 * ms, timed, errAway, 0, 0},
-		{"a stream", hour, stream, nil, 0, 0},
-		{"a stream that says no", hour, stream, errNo, 0, 0},
-		{"a stream that fails", hour, stream, errDown, 2000 * ms, 1},
-		{"a stream that was not sent", hour, stream, errAway, 0, 0},
-		{"answered, then a stream", 90 * ms, answering(stream), nil, 90 * ms, 0},
-		{"answered, then a stream that fails", 90 * ms, answering(stream), errDown, 90 * ms, 0},
-		{"answered, then an end", 90 * ms, answering(timed), nil, 90 * ms, 0},
-		{"answered, then an end that fails", 90 * ms, answering(timed), errDown, 90 * ms, 0},
-		{"answered twice", 90 * ms, answering(answering(timed)), nil, 90 * ms, 0},
+		{"an answer", 90 * ms, unary, end, nil, 90 * ms, 0},
+		{"a failure", 90 * ms, unary, end, errDown, 2000 * ms, 1},
+		{"a slow failure", 3000 * ms, unary, end, errDown, 3000 * ms, 1},
+		{"throttled", 90 * ms, unary, end, errBusy, 2000 * ms, 1},
+		{"a no", 90 * ms, unary, end, errNo, 90 * ms, 0},
+		{"not sent", 90 * ms, unary, end, errAway, 0, 0},
+		{"a stream", hour, stream, end, nil, 0, 0},
+		{"a stream that says no", hour, stream, end, errNo, 0, 0},
+		{"a stream that fails", hour, stream, end, errDown, 2000 * ms, 1},
+		{"a stream that was not sent", hour, stream, end, errAway, 0, 0},
+		{"answered, then a stream", 90 * ms, stream, answering(end), nil, 90 * ms, 0},
+		{"answered, then a stream that fails", 90 * ms, stream, answering(end), errDown, 90 * ms, 0},
+		{"a stream that begins when something happens", hour, stream, answering(end), nil, 0, 0},
+		{"answered, then an end", 90 * ms, unary, answering(end), nil, 90 * ms, 0},
+		{"answered, then an end that fails", 90 * ms, unary, answering(end), errDown, 90 * ms, 0},
+		{"answered twice", 90 * ms, unary, answering(answering(end)), nil, 90 * ms, 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			in(t, loadbalance.PeakEWMA(), unejecting, []string{"a"}, func(t *testing.T, b *loadbalance.Balancer, _ *service) {
-				n, l := b.Nodes()[0], mustLease(t, t.Context(), b.Desk(nil))
+				n, l := b.Nodes()[0], mustLease(t, as(t.Context(), row.kind), b.Desk(nil))
 				if got := l.Address(); got != "a" {
 					t.Errorf("Address() = %q, want a", got)
 				}
@@ -113,7 +133,6 @@ func TestWhatTheEndOfALeaseSays(t *testing.T) {
 					}
 					l.Answered()
 					l.End(errDown)
-					l.EndStream(errDown)
 				}
 			})
 		})
@@ -131,10 +150,27 @@ func TestAnsweredLeaseIsInFlight(t *testing.T) {
 	}{
 		{"the pick", func() {}, 1, 1},
 		{"the answer", l.Answered, 1, 0},
-		{"the end", func() { l.EndStream(nil) }, 0, 0},
+		{"the end", func() { l.End(nil) }, 0, 0},
 	} {
 		if row.then(); n.InFlight() != row.inFlight || n.Waiting() != row.waiting {
 			t.Errorf("InFlight, Waiting after %s = %d, %d; want %d, %d", row.name, n.InFlight(), n.Waiting(), row.inFlight, row.waiting)
+		}
+	}
+}
+
+// Nobody waits for the answer to a stream, which may come when something happens.
+//
+// L-2, L-8
+func TestAStreamIsInFlightAndDoesNotWait(t *testing.T) {
+	b := balance(loadbalance.PeakEWMA(), loadbalance.HealthConfig{}, "a")
+	n, l := b.Nodes()[0], mustLease(t, as(t.Context(), stream), b.Desk(nil))
+	for _, row := range []struct {
+		name     string
+		then     func()
+		inFlight int
+	}{{"the pick", func() {}, 1}, {"the answer", l.Answered, 1}, {"the end", func() { l.End(nil) }, 0}} {
+		if row.then(); n.InFlight() != row.inFlight || n.Waiting() != 0 {
+			t.Errorf("InFlight, Waiting after %s = %d, %d; want %d, 0", row.name, n.InFlight(), n.Waiting(), row.inFlight)
 		}
 	}
 }
@@ -143,16 +179,15 @@ func TestAnsweredLeaseIsInFlight(t *testing.T) {
 //
 // L-18
 func TestLeaseWhoseCallerGaveUp(t *testing.T) {
-	timed, stream := (*loadbalance.Lease).End, (*loadbalance.Lease).EndStream
 	for _, row := range []struct {
 		name     string
 		deadline time.Duration // 0 for a cancel after 10 ms
-		end      leaseEnd
+		kind     kind
 		failures int
 	}{
-		{"canceled", 0, timed, 0},
-		{"short", 10 * time.Millisecond, timed, 0},
-		{"long", 2 * time.Second, timed, 1},
+		{"canceled", 0, unary, 0},
+		{"short", 10 * time.Millisecond, unary, 0},
+		{"long", 2 * time.Second, unary, 1},
 		{"stream, canceled", 0, stream, 0},
 		{"stream, long", time.Hour, stream, 0},
 	} {
@@ -163,10 +198,10 @@ func TestLeaseWhoseCallerGaveUp(t *testing.T) {
 					ctx, cancel = context.WithTimeout(t.Context(), row.deadline)
 				}
 				defer cancel()
-				l := mustLease(t, ctx, b.Desk(nil))
+				l := mustLease(t, as(ctx, row.kind), b.Desk(nil))
 				pass(max(row.deadline, 10*time.Millisecond))
 				cancel()
-				row.end(l, ctx.Err())
+				l.End(ctx.Err())
 				if n := b.Nodes()[0]; n.Failures() != row.failures || n.InFlight() != 0 {
 					t.Errorf("Failures, InFlight = %d, %d; want %d, 0", n.Failures(), n.InFlight(), row.failures)
 				}
@@ -188,22 +223,22 @@ func TestLeaseIsTheProbeOfAnEjectedEndpoint(t *testing.T) {
 		{"failed", errDown, loadbalance.Ejected},
 		{"not sent", errAway, loadbalance.Probing},
 	} {
-		for name, end := range map[string]leaseEnd{"End": (*loadbalance.Lease).End, "EndStream": (*loadbalance.Lease).EndStream} {
+		for name, k := range map[string]kind{"unary": unary, "stream": stream} {
 			t.Run(name+"/"+row.name, func(t *testing.T) {
 				in(t, loadbalance.RoundRobin(), loadbalance.HealthConfig{}, []string{"a", "b", "c"}, func(t *testing.T, b *loadbalance.Balancer, _ *service) {
 					d := b.Desk(nil)
 					sicken(t, b, "a")
 					pass(6 * time.Second)
 					for probes := 1; probes == 1 || row.want == loadbalance.Probing && probes == 2; probes++ {
-						probe := leaseOf(t, d, "a")
+						probe := leaseOf(t, as(t.Context(), k), d, "a")
 						for range 100 {
-							l := mustLease(t, t.Context(), d)
+							l := mustLease(t, as(t.Context(), k), d)
 							if l.Address() == "a" {
 								t.Fatal("a pick during the probe of a = a, want another")
 							}
-							end(l, nil)
+							l.End(nil)
 						}
-						end(probe, row.err)
+						probe.End(row.err)
 						if got := state(b, "a"); got != row.want {
 							t.Errorf("State() after probe %d = %v, want %v", probes, got, row.want)
 						}
@@ -221,7 +256,7 @@ func TestErrorThatPanicsEndsTheLease(t *testing.T) {
 		sicken(t, b, "a")
 		pass(6 * time.Second)
 		for range 2 { // the second is the probe that the first has given back
-			l := leaseOf(t, d, "a")
+			l := leaseOf(t, t.Context(), d, "a")
 			func() {
 				defer func() { _ = recover() }()
 				l.End(evil2{})
@@ -236,16 +271,16 @@ func TestErrorThatPanicsEndsTheLease(t *testing.T) {
 
 // L-18
 func TestFailedLeasesEject(t *testing.T) {
-	for name, end := range map[string]leaseEnd{"End": (*loadbalance.Lease).End, "EndStream": (*loadbalance.Lease).EndStream} {
+	for name, k := range map[string]kind{"unary": unary, "stream": stream} {
 		in(t, loadbalance.RoundRobin(), loadbalance.HealthConfig{}, []string{"a"}, func(t *testing.T, b *loadbalance.Balancer, _ *service) {
 			d := b.Desk(nil)
 			for _, err := range []error{errDown, errDown, errDown, errDown, errAway, nil, errDown, errDown, errDown, errDown, errAway} {
-				end(mustLease(t, t.Context(), d), err)
+				mustLease(t, as(t.Context(), k), d).End(err)
 			}
 			if got := state(b, "a"); got != loadbalance.Available {
 				t.Errorf("%s: State() after 4 failures in a row = %v, want available", name, got)
 			}
-			end(mustLease(t, t.Context(), d), errDown)
+			mustLease(t, as(t.Context(), k), d).End(errDown)
 			if got := state(b, "a"); got != loadbalance.Ejected {
 				t.Errorf("%s: State() after 5 failures in a row = %v, want ejected", name, got)
 			}
@@ -399,7 +434,7 @@ func TestEndpointThatLeavesIsReleasedWhenItsLeaseEnds(t *testing.T) {
 		if len(closed) > 0 || len(left) != 1 || <-left != "b" {
 			t.Fatal("a was released while it is leased")
 		}
-		l.EndStream(nil)
+		l.End(nil)
 		synctest.Wait()
 		if len(left) != 1 || <-left != "a" || len(closed) != 1 || <-closed != nil {
 			t.Error("a was not released when its lease ended")
@@ -427,7 +462,7 @@ func TestLeasesEndOnceOnAnyGoroutine(t *testing.T) {
 					err = []error{nil, errDown, errAway, errNo}[i%4]
 					all.Go(l.Answered)
 					all.Go(func() { l.End(err) })
-					all.Go(func() { l.EndStream(err) })
+					all.Go(func() { l.End(err) })
 				}
 			})
 		}
@@ -491,7 +526,6 @@ func TestZeroDeskAndLease(t *testing.T) {
 	var l loadbalance.Lease
 	l.Answered()
 	l.End(errDown)
-	l.EndStream(errDown)
 	if got := l.Address(); got != "" {
 		t.Errorf("Address() of the zero Lease = %q, want none", got)
 	}

@@ -52,7 +52,7 @@ func (b *Balancer) settle(a attempt, at time.Duration, v verdict, err error) {
 	if n.cameBack.Load() != a.life {
 		return // of an earlier life, for which the endpoint has paid
 	}
-	took := at - a.began
+	took, timed := a.took(at)
 	switch v {
 	case unsent:
 		a.ignore()
@@ -60,11 +60,13 @@ func (b *Balancer) settle(a attempt, at time.Duration, v verdict, err error) {
 		if n.Latency() == 0 { // or a slow one that is given up each time would look new
 			took = max(took, b.typical(n))
 		}
-		n.atLeast(at, took)
+		if timed {
+			n.atLeast(at, took)
+		}
 		a.ignore()
 	case refused, answered:
 		n.tally.add(at, false)
-		if !a.untimed {
+		if timed {
 			n.observe(at, took)
 		}
 		if v == refused { // quick because nothing was done, which must not draw calls
@@ -95,7 +97,8 @@ func (a attempt) ignore() {
 // panicked counts the end of an attempt that panicked. That is a fault of the
 // program and ejects nobody, but it must not look like a quick answer.
 func (b *Balancer) panicked(a attempt, at time.Duration) {
-	a.node.observe(at, max(at-a.began, penalty))
+	took, _ := a.took(at)
+	a.node.observe(at, max(took, penalty))
 	a.ignore()
 }
 

@@ -71,7 +71,7 @@ func weigh(ctx context.Context, n *Node, took time.Duration, err error) verdict 
 	case !errors.Is(over, context.DeadlineExceeded):
 		return gaveUp
 	case stopped.Says(err):
-		if took < stopped.Enough(ctx, long(n)) {
+		if stopped.Excused(err) || took < stopped.Enough(ctx, long(n)) {
 			return gaveUp
 		}
 		return failed

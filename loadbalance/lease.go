@@ -9,7 +9,7 @@ import (
 )
 
 // A Lease is an attempt at an endpoint that a Desk has picked. It must be ended,
-// by End or EndStream, or it counts as in flight for ever. What it is told after
+// by End, or it counts as in flight for ever. What it is told after
 // that changes nothing.
 //
 // It is safe for concurrent use, and may outlive the Call that it was made for.
@@ -28,7 +28,7 @@ const (
 )
 
 func newLease(ctx context.Context, a attempt) *Lease {
-	a.node.begin(a.began)
+	a.begin()
 	l := &Lease{ctx: ctx, attempt: a}
 	l.phase.Store(waiting)
 	return l
@@ -53,23 +53,18 @@ func (l *Lease) Answered() {
 }
 
 // End ends the lease with the answer, or with the failure err. Like the end of
-// an attempt in a policy it is a latency of the endpoint, and a failure where
-// err is one: what backstay.Classify says, and not that the caller gave up. An
-// err of which backstay.NotSent is true says nothing about the endpoint.
-func (l *Lease) End(err error) { l.end(err, true) }
-
-// EndStream is End for where nobody knows when the answer came: the time since
-// the pick is no latency, as a stream may last for hours.
-func (l *Lease) EndStream(err error) { l.end(err, false) }
-
-func (l *Lease) end(err error, timed bool) {
+// an attempt in a policy it is a latency of the endpoint, unless it is that of a
+// stream, which may last for hours; and a failure where err is one: what
+// backstay.Classify says, and not that the caller gave up. An err of which
+// backstay.NotSent is true says nothing about the endpoint.
+func (l *Lease) End(err error) {
 	was := l.phase.Swap(over)
 	if was == over {
 		return
 	}
 	defer l.attempt.node.end()
 	if was == waiting {
-		l.settle(err, timed)
+		l.settle(err, !l.attempt.streams)
 	}
 }
 
@@ -77,7 +72,7 @@ func (l *Lease) end(err error, timed bool) {
 func (l *Lease) settle(err error, timed bool) {
 	a := l.attempt
 	n, at := a.node, a.node.balancer.time()
-	n.answered(a.began)
+	a.answered()
 	if !timed {
 		a.began, a.untimed = at, true
 	}

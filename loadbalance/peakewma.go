@@ -45,7 +45,9 @@ func soonest(q query, among []*Node) *Node {
 		n := among[i]
 		a := average(n.average.Load())
 		if a == 0 {
-			novice = n
+			if novice == nil || n.calls.Load() < novice.calls.Load() {
+				novice = n
+			}
 			continue
 		}
 		latency := a.at(tick)

@@ -2,7 +2,6 @@ package loadbalance
 
 import (
 	"context"
-	"time"
 
 	"github.com/backstay-go/backstay"
 )
@@ -26,7 +25,7 @@ func (s *seat) run(ctx context.Context, call *backstay.Call) error {
 			s.reject(call, err)
 			return err
 		}
-		a := n.attempt(s.balancer.now(call), probe)
+		a := n.attempt(call, s.balancer.now(call), probe)
 		if err = s.try(ctx, call, a); err == nil || i == maxRepicks || !s.rejected(call, err) || !s.Untried(ctx, call) {
 			return err
 		}
@@ -37,11 +36,11 @@ func (s *seat) run(ctx context.Context, call *backstay.Call) error {
 // try makes the attempt a.
 func (s *seat) try(ctx context.Context, call *backstay.Call, a attempt) error {
 	n := a.node
-	n.begin(a.began)
+	a.begin()
 	judged := false
 	defer func() {
 		if !judged { // panicked, perhaps in a method of the error
-			n.answered(a.began)
+			a.answered()
 			n.end()
 			s.balancer.panicked(a, s.balancer.time())
 		}
@@ -51,7 +50,7 @@ func (s *seat) try(ctx context.Context, call *backstay.Call, a attempt) error {
 	away := err != nil && s.turnedAway(call, err)
 	v := judge(ctx, call, n, at-a.began, err)
 	judged = true
-	n.answered(a.began)
+	a.answered()
 	if away {
 		n.end()
 		a.ignore()
@@ -137,18 +136,4 @@ func (s *seat) Untried(ctx context.Context, call *backstay.Call) bool {
 	}
 	n, _ := set.root.pick(query{ctx: ctx, call: call, seat: s, avoid: tried | blocked | probes | trial})
 	return n != nil
-}
-
-// An attempt is at a node.
-type attempt struct {
-	node    *Node
-	began   time.Duration
-	probe   bool  // the one that finds out whether the node is well again
-	untimed bool  // how long it took says nothing about latency
-	life    int64 // when the node had come back last
-}
-
-// attempt returns an attempt at n that begins now.
-func (n *Node) attempt(now time.Duration, probe bool) attempt {
-	return attempt{node: n, began: now, probe: probe, life: n.cameBack.Load()}
 }

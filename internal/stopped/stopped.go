@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/backstay-go/backstay"
 )
 
 // Says reports whether err is how functions say that their context has ended.
@@ -18,6 +20,13 @@ func Says(err error) bool {
 		Timeout() bool
 	}](err)
 	return ok && t.Timeout()
+}
+
+// Excused reports whether err, which says that a time was up, also says that the
+// callee did not owe an answer by then: as on a stream on which nothing has
+// happened yet.
+func Excused(err error) bool {
+	return backstay.Classify(err) == backstay.Canceled && errors.Is(err, context.DeadlineExceeded)
 }
 
 // Enough returns how long a call must have had until the deadline of ctx ended

@@ -43,21 +43,24 @@ func newChannel(p *backstay.Policy, cfg Config) *channel {
 		health:        health{service: cfg.HealthService, off: cfg.NoHealth},
 		waitsForReady: func(*backstay.Call) bool { return false },
 	}
-	at := slices.IndexFunc(c.stack, func(m backstay.Middleware) bool {
-		b, ok := m.(*loadbalance.Balancer)
-		if ok {
-			c.balancer = b
-		}
-		return ok
-	})
+	at := slices.IndexFunc(c.stack, picks)
 	if at < 0 {
 		return nil
+	}
+	if c.balancer, _ = c.stack[at].(*loadbalance.Balancer); c.balancer == nil {
+		panic(fmt.Sprintf("grpccall: the policy picks endpoints with a %T, which knows nothing of connections; use a loadbalance.Balancer, with loadbalance.Custom for a strategy of your own", c.stack[at]))
 	}
 	c.own = cfg.IgnoreResolver || len(c.balancer.Addresses()) > 0 && !fed.has(c.balancer)
 	c.stack = append(slices.Insert(c.stack, at, backstay.Middleware(gate{c})), connected{c})
 	c.follow()
 	channels.add(c)
 	return c
+}
+
+// picks reports whether m picks endpoints.
+func picks(m backstay.Middleware) bool {
+	p, ok := m.(backstay.Part)
+	return ok && p.Traits().Picks
 }
 
 // policy returns the policy with what the channel adds to it: a gate above the
@@ -86,9 +89,9 @@ func (c *channel) serviceConfig(text string) string {
 	if text == "" {
 		text = "{}"
 	}
-	fields := map[string]json.RawMessage{}
-	if err := json.Unmarshal([]byte(text), &fields); err != nil || fields == nil {
-		panic("grpccall: the ServiceConfig is no JSON object; give one such as {\"methodConfig\": []}, or leave it out")
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(text), &fields); err != nil {
+		panic(err) // of what is valid
 	}
 	for _, taken := range []string{"loadBalancingConfig", "loadBalancingPolicy"} {
 		if _, ok := fields[taken]; ok {

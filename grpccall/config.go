@@ -15,7 +15,7 @@ import (
 type Config struct {
 	// Idempotent reports whether a method, such as "/orders.v1.Orders/Cancel",
 	// may be called twice because that does its work once. It is asked once for
-	// each method, and adds to what the service's definition says with
+	// each of the first 4096 methods, and adds to what the service's definition says with
 	// idempotency_level, the call with Idempotent, and a key.
 	Idempotent func(method string) bool
 
@@ -39,10 +39,10 @@ type Config struct {
 	// means 256 KiB, as in grpc-go.
 	BufferSize int
 
-	// ServiceConfig is the default service config of the channel, in JSON, for
-	// channels whose policy has a balancer: that is added to it, in place of
-	// grpc.WithDefaultServiceConfig, which must not be used beside it. Empty
-	// means none.
+	// ServiceConfig is the default service config of the channel, in JSON, in
+	// place of grpc.WithDefaultServiceConfig, which must not be used beside it. A
+	// balancer in the policy is added to it; then it must not choose another, or
+	// DialOptions panics. Empty means none.
 	ServiceConfig string
 
 	// HealthService is the name of the service whose health is watched on each
@@ -74,8 +74,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("grpccall: BufferSize is %d; give a number of bytes, or 0 for 256 KiB", c.BufferSize)
 	case c.ServiceRetry > RefuseServiceRetry:
 		return fmt.Errorf("grpccall: ServiceRetry is %d; give DeferToServiceConfig, OwnRetry or RefuseServiceRetry", c.ServiceRetry)
-	case c.ServiceConfig != "" && !json.Valid([]byte(c.ServiceConfig)):
-		return fmt.Errorf("grpccall: the ServiceConfig is not JSON; give an object such as {\"methodConfig\": []}, or leave it out")
+	case c.ServiceConfig != "" && !isObject(c.ServiceConfig):
+		return fmt.Errorf("grpccall: the ServiceConfig is no JSON object; give one such as {\"methodConfig\": []}, or leave it out")
 	case c.NoHealth && c.HealthService != "":
 		return fmt.Errorf("grpccall: there is a HealthService and NoHealth; keep one of them")
 	}
@@ -93,6 +93,11 @@ func (c Config) Validate() error {
 	return nil
 }
 
+func isObject(text string) bool {
+	var fields map[string]json.RawMessage
+	return json.Unmarshal([]byte(text), &fields) == nil && fields != nil
+}
+
 // A ServiceRetry says who retries a method for which the service config has a
 // retryPolicy, so that three attempts by the one are never multiplied by four of
 // the other.
@@ -103,8 +108,7 @@ const (
 	// attempt, in which there may be several of gRPC's.
 	DeferToServiceConfig ServiceRetry = iota
 	// OwnRetry has the policy retry and gRPC not: DialOptions turns its retries
-	// off, except those of what no server has seen. It is also for channels on
-	// which grpc.WithDisableRetry does that.
+	// off, except those of what no server has seen.
 	OwnRetry
 	// RefuseServiceRetry fails the calls of such a method with
 	// FAILED_PRECONDITION.

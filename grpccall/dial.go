@@ -1,6 +1,8 @@
 package grpccall
 
 import (
+	"slices"
+
 	"google.golang.org/grpc"
 
 	"github.com/backstay-go/backstay"
@@ -13,7 +15,9 @@ import (
 //		append(grpccall.DialOptions(policy, grpccall.Config{}), grpc.WithTransportCredentials(creds))...)
 //
 // A balancer in p picks from the endpoints that the channel's resolver finds,
-// and is for one channel at a time.
+// and is for one channel at a time. It stands in the default service config of
+// the channel, so where the resolver brings a service config that chooses another
+// balancer, calls fail and say so: add grpc.WithDisableServiceConfig.
 //
 // Further interceptors, given with grpc.WithChainUnaryInterceptor and
 // grpc.WithChainStreamInterceptor, stand inside the policy, around each attempt,
@@ -42,8 +46,8 @@ func DialOptions(p *backstay.Policy, cfg Config) []grpc.DialOption {
 // UnaryClientInterceptor returns the interceptor that makes unary calls under p.
 // DialOptions has it, and everything else that a channel needs.
 //
-// It panics if cfg is not valid, or takes more than an interceptor: OwnRetry, and
-// a balancer in p, do.
+// It panics if cfg is not valid, and where p or cfg ask for what only DialOptions
+// can do: a balancer, OwnRetry, a ServiceConfig.
 func UnaryClientInterceptor(p *backstay.Policy, cfg Config) grpc.UnaryClientInterceptor {
 	return newPart(p, cfg).unary
 }
@@ -51,21 +55,22 @@ func UnaryClientInterceptor(p *backstay.Policy, cfg Config) grpc.UnaryClientInte
 // StreamClientInterceptor returns the interceptor that makes streams under p.
 // DialOptions has it, and everything else that a channel needs.
 //
-// It panics if cfg is not valid, or takes more than an interceptor: OwnRetry, and
-// a balancer in p, do.
+// It panics if cfg is not valid, and where p or cfg ask for what only DialOptions
+// can do: a balancer, OwnRetry, a ServiceConfig.
 func StreamClientInterceptor(p *backstay.Policy, cfg Config) grpc.StreamClientInterceptor {
 	return newPart(p, cfg).stream
 }
 
 func newPart(p *backstay.Policy, cfg Config) *client {
 	mustBeValid(cfg)
-	if cfg.ServiceRetry == OwnRetry {
+	switch {
+	case cfg.ServiceRetry == OwnRetry:
 		panic("grpccall: OwnRetry turns the retries of the channel off, which an interceptor alone cannot; use DialOptions")
+	case cfg.ServiceConfig != "":
+		panic("grpccall: there is a ServiceConfig, which an interceptor alone cannot give the channel; use DialOptions, or grpc.WithDefaultServiceConfig")
 	}
-	for _, m := range p.Stack() {
-		if d, ok := m.(backstay.Part); ok && d.Traits().Picks {
-			panic("grpccall: the policy has a balancer, which an interceptor alone cannot serve; use DialOptions")
-		}
+	if slices.ContainsFunc(p.Stack(), picks) {
+		panic("grpccall: the policy has a balancer, which an interceptor alone cannot serve; use DialOptions")
 	}
 	return newClient(p, cfg, nil)
 }

@@ -40,7 +40,9 @@
 // server sends headers with its first message at the latest, so no message is ever
 // seen twice; one that sets headers and then fails has begun its answer, which is
 // final. Where the client streams there is one attempt that opens; it is
-// protected by everything else in the policy.
+// protected by everything else in the policy. What is sent may be changed as soon
+// as SendMsg has returned, as gRPC promises; of messages that are not protobuf's,
+// and cannot be copied, that is so only when the call has ended.
 //
 // An attempt on a stream has answered when its headers have come. So a
 // timeout.Attempt bounds the time until then, and not the stream: also of one on

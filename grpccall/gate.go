@@ -44,8 +44,10 @@ func (c *channel) connecting() bool {
 	return g.now.Load().state == connectivity.Connecting && len(*g.leaves.Load()) > 0
 }
 
-// resolving reports whether gRPC is looking for addresses.
+// resolving reports whether gRPC is looking for addresses, which it does again
+// for a call that waits where it has become idle: it does not count that.
 func (c *channel) resolving() bool {
+	c.wake()
 	conn := c.conn.Load()
 	return conn != nil && conn.GetState() == connectivity.Connecting
 }

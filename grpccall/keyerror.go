@@ -1,12 +1,14 @@
 package grpccall
 
 import (
+	"slices"
 	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/backstay-go/backstay/idempotency"
@@ -86,8 +88,8 @@ func keyStatusOf(info *errdetails.ErrorInfo) *keyStatus {
 	return nil
 }
 
-// foreignKey returns err without what it says of a key, or nil if it says
-// nothing of one: the error of another server, which a handler has called and
+// foreignKey returns err without what it says of a key and of when to come back
+// with that, or nil if it says nothing of one: the error of another server, which a handler has called and
 // whose error it returns, is not about the key of its own caller, who would take it
 // for that. It also reports whether the work of that key may have been done.
 func foreignKey(err error) (foreign error, open bool) {
@@ -96,6 +98,9 @@ func foreignKey(err error) (foreign error, open bool) {
 		return nil, false
 	}
 	p := st.Proto()
-	p.Details = nil
+	p.Details = slices.DeleteFunc(p.Details, func(d *anypb.Any) bool {
+		info := new(errdetails.ErrorInfo)
+		return d.MessageIs((*errdetails.RetryInfo)(nil)) || d.UnmarshalTo(info) == nil && keyStatusOf(info) != nil
+	})
 	return status.FromProto(p).Err(), st.Code() == codes.Aborted || st.Code() == codes.FailedPrecondition
 }

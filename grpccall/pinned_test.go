@@ -381,6 +381,19 @@ func TestABreakerBeneathIsPassedOver(t *testing.T) {
 	}
 }
 
+// A chooser is a middleware that picks endpoints, and is no Balancer.
+type chooser struct{ under }
+
+func (chooser) String() string          { return "chooser" }
+func (chooser) Traits() backstay.Traits { return backstay.Traits{Picks: true} }
+
+func TestAnotherKindOfBalancerIsRefused(t *testing.T) {
+	p := backstay.New(chooser{func(ctx context.Context, call *backstay.Call, next backstay.Func) error { return next(ctx, call) }})
+	if got := panicIn(func() { grpccall.DialOptions(p, grpccall.Config{}) }); got == nil {
+		t.Error("DialOptions with a policy that picks without a loadbalance.Balancer returned, want a panic")
+	}
+}
+
 func TestADialOptionWithABalancerTwiceIsRefused(t *testing.T) {
 	p, _ := picking(0)
 	rows := []string{`{"loadBalancingConfig": [{"round_robin": {}}]}`, `{"loadBalancingPolicy": "round_robin"}`, `[]`, `null`}

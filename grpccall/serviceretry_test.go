@@ -141,22 +141,18 @@ func TestACallOfWhichGRPCHasSentAnAttemptWasSent(t *testing.T) {
 	}
 }
 
-func TestAnInterceptorAloneCannotOwnTheRetries(t *testing.T) {
-	leak.Check(t)
-	cfg := grpccall.Config{ServiceRetry: grpccall.OwnRetry}
-	for what, make := range map[string]func(){
-		"UnaryClientInterceptor":  func() { grpccall.UnaryClientInterceptor(again(), cfg) },
-		"StreamClientInterceptor": func() { grpccall.StreamClientInterceptor(again(), cfg) },
+func TestWhatAnInterceptorAloneCannotDo(t *testing.T) {
+	for what, cfg := range map[string]grpccall.Config{
+		"OwnRetry":        {ServiceRetry: grpccall.OwnRetry},
+		"a ServiceConfig": {ServiceConfig: "{}"},
 	} {
-		if r := panics(make); r == nil {
-			t.Errorf("%s with OwnRetry did not panic", what)
+		for name, make := range map[string]func(){
+			"UnaryClientInterceptor":  func() { grpccall.UnaryClientInterceptor(again(), cfg) },
+			"StreamClientInterceptor": func() { grpccall.StreamClientInterceptor(again(), cfg) },
+		} {
+			if r := panicIn(make); r == nil {
+				t.Errorf("%s with %s did not panic", name, what)
+			}
 		}
 	}
-}
-
-// panics calls f and returns what it panics with, or nil.
-func panics(f func()) (with any) {
-	defer func() { with = recover() }()
-	f()
-	return nil
 }

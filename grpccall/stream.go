@@ -275,8 +275,8 @@ func (s *stream) Context() context.Context {
 	return ended
 }
 
-// SendMsg sends m. Where only the server streams, that begins the call, and m
-// must not change before the call has ended.
+// SendMsg sends m. Where only the server streams, that begins the call, and an m
+// that is no proto.Message must not change before the call has ended.
 func (s *stream) SendMsg(m any) error {
 	if !s.desc.ClientStreams {
 		if first, err := s.keep(m); err != nil {
@@ -309,7 +309,9 @@ func (s *stream) keep(m any) (first bool, err error) {
 		return false, nil
 	}
 	s.r.Message, s.kept = m, true
-	s.single = s.single || sizeOf(m) > s.client.cfg.BufferSize
+	if s.single = s.single || sizeOf(m) > s.client.cfg.BufferSize; !s.single {
+		s.r.Message = clone(m) // the caller may change m from now on
+	}
 	s.begin()
 	return true, nil
 }

@@ -24,11 +24,12 @@ const (
 	keyHeader        = "idempotency-key"
 )
 
-// An attempt is the context that an attempt is made with, and what becomes of it.
+// An attempt is one at a gRPC call: the context that it is made with, and what
+// becomes of it.
 type attempt struct {
 	context.Context
 	keyed    bool   // it has an idempotency key
-	dialed   string // the target of its channel, or ""
+	target   string // of its channel, or ""
 	endpoint string // where the policy's balancer sends it, or ""
 	channel  *channel
 
@@ -49,7 +50,7 @@ type attempt struct {
 	call *backstay.Call // while it may be used
 }
 
-// attemptKey is under which an attempt is found in the contexts made of it.
+// attemptKey is the key of the attempt in the contexts made of it.
 type attemptKey struct{}
 
 // attemptOf returns the attempt that ctx belongs to, or nil.
@@ -81,7 +82,7 @@ func (a *attempt) start(ctx context.Context, call *backstay.Call, c *client, cc 
 	a.peer.Addr = nowhere{}
 	a.call, a.keyed = call, call.IdempotencyKey != ""
 	if conn := c.connection(cc); conn != nil {
-		a.dialed = conn.dialed
+		a.target = conn.whole
 	}
 	if c.channel != nil {
 		a.endpoint, a.channel = call.Endpoint, c.channel

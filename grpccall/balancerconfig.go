@@ -1,6 +1,7 @@
 package grpccall
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -68,9 +69,10 @@ func (c BalancerConfig) ServiceConfig() string {
 
 // Validate reports what is wrong with the config.
 func (c BalancerConfig) Validate() error {
+	c.Strategy = cmp.Or(c.Strategy, "peak_ewma")
 	hashes := hashStrategies[c.Strategy] != nil
 	switch {
-	case c.Strategy != "" && !hashes && strategies[c.Strategy] == nil:
+	case !hashes && strategies[c.Strategy] == nil:
 		return fmt.Errorf("grpccall: there is no strategy %q; give one of %s", c.Strategy, strategyNames())
 	case hashes && c.HashHeader == "":
 		return fmt.Errorf("grpccall: the strategy %q needs a hashHeader, such as \"x-user\"", c.Strategy)

@@ -57,8 +57,11 @@ func (c *client) prepare(call *backstay.Call, r *Request) {
 
 // ready readies the channel for a call, or says why there cannot be one.
 func (c *client) ready(r *Request) error {
-	if keys := metadata.ValueFromOutgoingContext(r.ctx, keyHeader); len(keys) > 1 || len(keys) == 1 && keys[0] == "" {
-		return status.Errorf(codes.InvalidArgument, "grpccall: the metadata %s has %d values, or an empty one; send one key, or leave it to idempotency.Keys", keyHeader, len(keys))
+	switch keys := metadata.ValueFromOutgoingContext(r.ctx, keyHeader); {
+	case len(keys) > 1:
+		return status.Errorf(codes.InvalidArgument, "grpccall: the metadata %s has %d values; send one key, or leave it to idempotency.Keys", keyHeader, len(keys))
+	case len(keys) == 1 && keys[0] == "":
+		return status.Errorf(codes.InvalidArgument, "grpccall: the metadata %s is empty; send a key, or leave it to idempotency.Keys", keyHeader)
 	}
 	if r.conn == nil {
 		return nil
@@ -75,7 +78,7 @@ func (c *client) ready(r *Request) error {
 // A connection is what is known of a channel.
 type connection struct {
 	of     *grpc.ClientConn
-	dialed string // its whole target
+	whole  string // its target as it is
 	target string
 	traced bool
 }
@@ -87,8 +90,8 @@ func (c *client) connection(cc *grpc.ClientConn) *connection {
 	}
 	conn := c.conn.Load()
 	if conn == nil || conn.of != cc {
-		dialed := cc.CanonicalTarget()
-		conn = &connection{of: cc, dialed: dialed, target: authority(dialed), traced: c.cfg.Traced || traced(cc)}
+		whole := cc.CanonicalTarget()
+		conn = &connection{of: cc, whole: whole, target: authority(whole), traced: c.cfg.Traced || traced(cc)}
 		c.conn.Store(conn)
 	}
 	return conn

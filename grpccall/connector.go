@@ -104,7 +104,7 @@ func (g *connector) feed(src *source, all []found) error {
 	// First those that have come, last those that have gone: what the balancer
 	// picks in the meantime is there.
 	for _, f := range all {
-		g.connect(f.endpoint.Address, f.dialled)
+		g.connect(f.endpoint.Address, f.dial)
 	}
 	err := src.balancer.Update(endpoints...)
 	g.retain(endpoints)
@@ -216,56 +216,6 @@ func (g *connector) remove(address string) *leaf {
 	g.become(l, link{state: connectivity.Shutdown})
 	g.publish()
 	return l
-}
-
-// linked takes the state of a connection.
-func (g *connector) linked(l *leaf, k link) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	l.raw, l.notServing = k, false
-	g.relink(l)
-}
-
-// relinked returns the state of a connection, and forgets what its server has
-// said of its health.
-func (g *connector) relinked(l *leaf) link {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	l.notServing = false
-	g.relink(l)
-	return l.raw
-}
-
-// told takes what a server says of its health.
-func (g *connector) told(l *leaf, serving bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if l.notServing == serving {
-		l.notServing = !serving
-		g.relink(l)
-	}
-}
-
-// relink has picks see what has become of l.
-func (g *connector) relink(l *leaf) {
-	if l.link.Load().state != connectivity.Shutdown {
-		g.become(l, l.now())
-		g.publish()
-	}
-}
-
-func (g *connector) become(l *leaf, k link) {
-	was := l.link.Swap(&k).state
-	switch {
-	case was != connectivity.Ready && k.state == connectivity.Ready:
-		g.ready.Add(1)
-	case was == connectivity.Ready && k.state != connectivity.Ready:
-		g.ready.Add(-1)
-	}
-	if k.err != nil {
-		g.failure = k.err
-	}
-	g.states.RecordTransition(was, k.state)
 }
 
 // hold keeps changes from gRPC until flush.

@@ -275,7 +275,7 @@ func TestWhatIsFound(t *testing.T) {
 		var got []string
 		for _, f := range findings(r.state) {
 			var dialled []string
-			for _, a := range f.dialled.Addresses {
+			for _, a := range f.dial.Addresses {
 				dialled = append(dialled, a.Addr)
 			}
 			got = append(got, fmt.Sprintf("%s:%v", f.endpoint.Address, dialled))

@@ -47,7 +47,7 @@ func (d described) Equal(o any) bool {
 // A found endpoint is what a resolver and what a balancer calls one.
 type found struct {
 	endpoint loadbalance.Endpoint
-	dialled  resolver.Endpoint
+	dial     resolver.Endpoint
 }
 
 // findings returns the endpoints of a resolver, each once.
@@ -66,7 +66,7 @@ func findings(s resolver.State) []found {
 			continue
 		}
 		if i, twice := at[e.Address]; twice {
-			same := &all[i].dialled
+			same := &all[i].dial
 			same.Addresses = slices.Concat(same.Addresses, ep.Addresses[1:])
 			continue
 		}

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/status"
 
 	"github.com/backstay-go/backstay"
 )
@@ -72,32 +71,6 @@ func (c *channel) settle(ctx context.Context) error {
 	}
 	return nil
 }
-
-// A waitError is the end of a call whose context has ended while it waited.
-type waitError struct {
-	over error  // that of the context
-	why  string // what it waited for, if that is known
-}
-
-func tired(ctx context.Context, why string) error { return &waitError{ctx.Err(), why} }
-
-func (e *waitError) Error() string {
-	text := "grpccall: waiting for a connection: " + e.over.Error()
-	if e.why != "" {
-		text += " (" + e.why + ")"
-	}
-	return text
-}
-
-func (e *waitError) Unwrap() error { return e.over }
-
-// GRPCStatus is that of the context, with what the call waited for.
-func (e *waitError) GRPCStatus() *status.Status {
-	return status.New(status.FromContextError(e.over).Code(), e.Error())
-}
-
-// Details says that nothing was sent.
-func (e *waitError) Details() backstay.Error { return backstay.Error{NotSent: true} }
 
 // persists reports whether the call would rather wait than fail with err. Only
 // wait-for-ready calls do, and only for endpoints and connections.
@@ -179,14 +152,3 @@ func wait(ctx, changed context.Context, look bool) {
 	case <-ctx.Done():
 	}
 }
-
-// connected stands innermost and tells the balancer which endpoints to pass
-// over.
-type connected struct{ channel *channel }
-
-func (c connected) String() string                        { return "connected" }
-func (c connected) Traits() backstay.Traits               { return backstay.Traits{NeedsEndpoint: true} }
-func (c connected) Wrap(next backstay.Func) backstay.Func { return next }
-
-// Blocks reports whether the endpoint at address is not connected.
-func (c connected) Blocks(address string) bool { return c.channel.blocks(address) }

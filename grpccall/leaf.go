@@ -153,3 +153,53 @@ func (l *leaf) now() link {
 	}
 	return l.raw
 }
+
+// linked takes the state of a connection.
+func (g *connector) linked(l *leaf, k link) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	l.raw, l.notServing = k, false
+	g.relink(l)
+}
+
+// relinked returns the state of a connection, and forgets what its server has
+// said of its health.
+func (g *connector) relinked(l *leaf) link {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	l.notServing = false
+	g.relink(l)
+	return l.raw
+}
+
+// told takes what a server says of its health.
+func (g *connector) told(l *leaf, serving bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if l.notServing == serving {
+		l.notServing = !serving
+		g.relink(l)
+	}
+}
+
+// relink has picks see what has become of l.
+func (g *connector) relink(l *leaf) {
+	if l.link.Load().state != connectivity.Shutdown {
+		g.become(l, l.now())
+		g.publish()
+	}
+}
+
+func (g *connector) become(l *leaf, k link) {
+	was := l.link.Swap(&k).state
+	switch {
+	case was != connectivity.Ready && k.state == connectivity.Ready:
+		g.ready.Add(1)
+	case was == connectivity.Ready && k.state != connectivity.Ready:
+		g.ready.Add(-1)
+	}
+	if k.err != nil {
+		g.failure = k.err
+	}
+	g.states.RecordTransition(was, k.state)
+}

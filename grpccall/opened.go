@@ -45,14 +45,8 @@ func (c *client) begin(ctx context.Context, call *backstay.Call, r *Request) (gr
 	a, o := &l.attempt, &l.opened
 	a.end = &l.ending
 	inner, cancel := context.WithCancel(ctx)
-	call.OnDone(func(error) { cancel() })
-	answered := false
-	defer func() {
-		a.over()
-		if !answered {
-			cancel()
-		}
-	}()
+	call.OnDone(func(error) { cancel() }) // at the end of the attempt, or of its stream
+	defer a.over()
 	a.start(inner, call, c, r.conn)
 	cs, err := r.streamer(a, s.desc, r.conn, r.Method, a.options(r)...)
 	a.over() // what gRPC picks from here on may be on another goroutine
@@ -63,7 +57,6 @@ func (c *client) begin(ctx context.Context, call *backstay.Call, r *Request) (gr
 	if err := s.use(ctx, o); err != nil {
 		return nil, err
 	}
-	answered = true
 	a.answered()
 	return o, nil
 }

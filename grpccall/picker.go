@@ -90,8 +90,8 @@ func (p *picker) pinned(a *attempt) (balancer.PickResult, error) {
 	return balancer.PickResult{}, k.err
 }
 
-// again is how often a pick is done again that had its connection lost under it.
-const again = 3
+// repicks bounds how often a pick is made that finds its connection lost.
+const repicks = 3
 
 // late picks an endpoint and returns the connection to it.
 func (p *picker) late(src *source, a *attempt, info balancer.PickInfo) (balancer.PickResult, error) {
@@ -105,7 +105,7 @@ func (p *picker) late(src *source, a *attempt, info balancer.PickInfo) (balancer
 	}
 	m := p.methods.get(info.FullMethodName)
 	err := balancer.ErrNoSubConnAvailable
-	for range again {
+	for range repicks {
 		lease, none := p.lease(src, a, info.Ctx, m)
 		if none != nil {
 			return balancer.PickResult{}, none
@@ -128,7 +128,7 @@ func (p *picker) late(src *source, a *attempt, info balancer.PickInfo) (balancer
 // been, or with one that is made for that.
 func (p *picker) lease(src *source, a *attempt, ctx context.Context, m method) (lease *loadbalance.Lease, err error) {
 	// An interceptor may call another channel with the context of an attempt.
-	if a != nil && a.dialed == p.connector.target && a.lend(func(call *backstay.Call) { lease, err = src.desk.Pick(ctx, call) }) {
+	if a != nil && a.target == p.connector.target && a.lend(func(call *backstay.Call) { lease, err = src.desk.Pick(ctx, call) }) {
 		a.leased.Store(lease)
 		return lease, err
 	}

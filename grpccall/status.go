@@ -20,7 +20,7 @@ func (c *client) outward(err error) error {
 	if f, ok := err.(*failure); ok && len(f.also) == 0 {
 		return f.err
 	}
-	if c.channel != nil && backstay.TypeOf(err) == "no_endpoint" {
+	if c.channel != nil && backstay.TypeOf(err) == noEndpoint {
 		err = c.channel.explain(err)
 	}
 	return &callError{err: err, status: statusOf(err)}

@@ -19,7 +19,7 @@ func (f *failure) unconnected(a *attempt) {
 	case badHandshake(text):
 		f.details.Class, f.details.Type = backstay.Broken, "tls"
 	case a.refused.Load():
-		f.details.Type = "not_connected"
+		f.details.Type = notConnected
 	case strings.Contains(text, "connection refused"):
 		f.details.Type = "connection_refused"
 	case strings.Contains(text, "no such host"):

@@ -39,7 +39,7 @@ func (s *Stoppable) Deadline() (time.Time, bool) {
 	return s.at, true
 }
 
-// lastingKey is under which a Stoppable is found by Lasting.
+// lastingKey is the key by which Lasting finds a Stoppable.
 type lastingKey struct{}
 
 // Value returns the value of the context within.
@@ -80,11 +80,10 @@ func (s *Stoppable) Expired() bool { return s.Err() != nil && context.Cause(s.Co
 // Stop calls the deadline off and reports whether it was in time. If not, the
 // context has ended or is about to.
 func (s *Stoppable) Stop() bool {
-	if !s.timer.Stop() {
-		return false
+	if s.timer.Stop() {
+		s.stopped.Store(true)
 	}
-	s.stopped.Store(true)
-	return true
+	return s.stopped.Load()
 }
 
 // Finish ends the context and releases its timer.

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 
@@ -17,6 +18,7 @@ import (
 	pb "github.com/backstay-go/backstay/examples/grpc/ordersv1"
 	"github.com/backstay-go/backstay/grpccall"
 	"github.com/backstay-go/backstay/internal/leak"
+	"github.com/backstay-go/backstay/loadbalance"
 	"github.com/backstay-go/backstay/retry"
 )
 
@@ -68,6 +70,47 @@ func TestAHandshakeThatFailsIsNotTriedAgain(t *testing.T) {
 		if !slices.Equal(ends, row.want) || row.want[0] != "" && status.Code(err) != codes.Unavailable {
 			t.Errorf("%s: Get = %v after attempts that ended with %q, want %q", row.what, err, ends, row.want)
 		}
+	}
+}
+
+// G-4: the attempt goes to the endpoint whose certificate is for another name, as
+// no endpoint is connected. The other one comes up thereafter.
+func TestACallGoesElsewhereAfterAHandshakeThatFails(t *testing.T) {
+	certified := httptest.NewUnstartedServer(nil)
+	certified.StartTLS()
+	defer certified.Close()
+	known := x509.NewCertPool()
+	known.AddCert(certified.Certificate())
+	f := newFleet(t, 2, func(_ int, h *host) {
+		h.opts = []grpc.ServerOption{grpc.Creds(credentials.NewTLS(&tls.Config{Certificates: certified.TLS.Certificates}))}
+	})
+	good, bad := f.hosts[0], f.hosts[1]
+	good.down()
+	state := f.state(good, bad)
+	state.Endpoints[0].Addresses[0].ServerName = "example.com"
+	state.Endpoints[1].Addresses[0].ServerName = "elsewhere.test"
+	f.resolver.InitialState(state)
+
+	badFirst := loadbalance.Custom("the bad one first", func(_ context.Context, _ *backstay.Call, among []*loadbalance.Node) *loadbalance.Node {
+		return among[len(among)-1]
+	})
+	var conn *grpc.ClientConn
+	var ends []string
+	p := backstay.New(
+		retry.New(retry.Config{Backoff: retry.NoPause()}),
+		loadbalance.NewBalancer(loadbalance.Config{Strategy: badFirst}),
+		under(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+			err := next(ctx, call)
+			if ends = append(ends, backstay.TypeOf(err)); len(ends) == 1 {
+				good.up(t)
+				eventually(t, "the good endpoint is connected", func() bool { return conn.GetState() == connectivity.Ready })
+			}
+			return err
+		}))
+	conn = f.connect(t, append(grpccall.DialOptions(p, grpccall.Config{}), grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: known})))...)
+	_, err := pb.NewOrdersClient(conn).Get(limited(t), &pb.GetRequest{})
+	if want := []string{"tls", ""}; err != nil || !slices.Equal(ends, want) || good.count() != 1 {
+		t.Errorf("Get = %v after attempts that ended with %q, %d of them at the good endpoint, want none after %q, 1 of them there", err, ends, good.count(), want)
 	}
 }
 

@@ -101,6 +101,19 @@ func TestTheMetadataOfTheCallerIsLeftAlone(t *testing.T) {
 	}
 }
 
+// G-9: what is put into the copy takes the place of what was there.
+func TestAKeyOfThePolicyReplacesThatOfTheCaller(t *testing.T) {
+	s := unwell()
+	c := start(t, s, backstay.New(under(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+		call.IdempotencyKey = "the policy's"
+		return next(ctx, call)
+	}), retry.New(retry.Config{Backoff: retry.NoPause()})), grpccall.Config{})
+	_, err := c.Get(metadata.AppendToOutgoingContext(limited(t), "Idempotency-Key", "the caller's"), &pb.GetRequest{})
+	if got := s.sent("idempotency-key"); !slices.Equal(got, []string{"the policy's", "the policy's", "the policy's"}) {
+		t.Errorf("Get = %v; the attempts had the keys %q, want the policy's 3 times", err, got)
+	}
+}
+
 // What middleware beneath retry adds is that attempt's alone.
 func TestMetadataBeneathRetryIsOfOneAttempt(t *testing.T) {
 	s := unwell()

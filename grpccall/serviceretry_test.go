@@ -106,6 +106,25 @@ func TestAServiceConfigThatRetriesIsNotMultiplied(t *testing.T) {
 	}
 }
 
+// G-10: nor is what no server has seen.
+func TestAServiceConfigThatRetriesIsNotMultipliedWithoutAConnection(t *testing.T) {
+	leak.Check(t)
+	var ends []error
+	p := backstay.New(retry.New(retry.Config{Backoff: retry.NoPause()}), under(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+		err := next(ctx, call)
+		ends = append(ends, err)
+		return err
+	}))
+	c := dial(t, nobody(t), p, grpccall.Config{ServiceConfig: fourAttempts})
+	if _, err := c.Get(limited(t), &pb.GetRequest{}); len(ends) != 1 || !backstay.NotSent(ends[0]) {
+		t.Errorf("Get where nobody listens = %v after %d attempts of the policy, want 1, which was not sent", err, len(ends))
+	}
+	ends = nil
+	if _, err := c.Cancel(limited(t), &pb.CancelRequest{}); len(ends) != 3 {
+		t.Errorf("Cancel, which gRPC does not retry, where nobody listens = %v after %d attempts of the policy, want 3", err, len(ends))
+	}
+}
+
 // G-10: the policy's own timeout of an attempt is the end of all of gRPC's.
 func TestATimeoutAroundTheAttemptsOfGRPCIsNotTriedAgain(t *testing.T) {
 	s := &server{get: func(ctx context.Context, n int, _ *pb.GetRequest) (*pb.Order, error) {

@@ -185,7 +185,7 @@ func overlapping(n int, losers *sync.WaitGroup) backstay.Middleware {
 	})
 }
 
-// G-17, G-12: attempts that overlap race for nothing that the caller has, and a
+// G-12, G-13, G-17: attempts that overlap race for nothing that the caller has, and a
 // caller may use its messages again at once.
 func TestAttemptsThatOverlapShareNothing(t *testing.T) {
 	leak.Check(t)

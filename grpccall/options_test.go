@@ -92,7 +92,7 @@ func TestOptionsAreToldOfTheFinalAttempt(t *testing.T) {
 	}
 }
 
-// G-12
+// G-12, G-13
 func TestOptionsAreClearedWhereNothingReachedAServer(t *testing.T) {
 	leak.Check(t)
 	open := breaker.New(breaker.Config{})
@@ -144,9 +144,11 @@ type strange struct {
 }
 
 // G-12, G-13: an interceptor beneath sees on each attempt the options of others
-// in their order, and ours beside them.
+// in their order, and ours in place of those that point to the caller's variables.
 func TestForeignOptionsPassThrough(t *testing.T) {
 	s := &server{get: failing(codes.Unavailable)}
+	var header, trailer metadata.MD
+	var at peer.Peer
 	var seen [][]string
 	look := func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 		var names []string
@@ -157,16 +159,18 @@ func TestForeignOptionsPassThrough(t *testing.T) {
 			case grpc.MaxSendMsgSizeCallOption:
 				names = append(names, fmt.Sprint(o.MaxSendMsgSize))
 			case grpc.TrailerCallOption:
-				names = append(names, "trailer")
+				names = append(names, fmt.Sprintf("trailer, the caller's: %t", o.TrailerAddr == &trailer))
+			case grpc.PeerCallOption:
+				names = append(names, fmt.Sprintf("peer, the caller's: %t", o.PeerAddr == &at))
 			}
 		}
 		seen = append(seen, names)
 		return invoker(ctx, method, req, reply, cc, opts...)
 	}
 	c := start(t, s, again(), grpccall.Config{}, grpc.WithChainUnaryInterceptor(look))
-	var header metadata.MD
-	_, err := c.Get(limited(t), &pb.GetRequest{}, strange{name: "first"}, grpc.Header(&header), grpccall.Idempotent(), grpc.MaxCallSendMsgSize(1000), strange{name: "last"})
-	want := []string{"first", "1000", "last", "trailer"}
+	_, err := c.Get(limited(t), &pb.GetRequest{}, strange{name: "first"}, grpc.Header(&header), grpc.Trailer(&trailer), grpccall.Idempotent(),
+		grpc.MaxCallSendMsgSize(1000), grpc.Peer(&at), strange{name: "last"})
+	want := []string{"first", "1000", "last", "trailer, the caller's: false", "peer, the caller's: false"}
 	if err != nil || len(seen) != 2 || !slices.Equal(seen[0], want) || !slices.Equal(seen[1], want) {
 		t.Errorf("Get = %v; the interceptor beneath saw %q, want %q twice", err, seen, want)
 	}

@@ -385,7 +385,7 @@ func TestTheOptionsOfAStreamShowItsLastAttempt(t *testing.T) {
 	}
 }
 
-// G-12
+// G-12, G-13
 func TestTheOptionsOfAStreamThatReachedNobodyAreCleared(t *testing.T) {
 	open := breaker.New(breaker.Config{})
 	open.ForceOpen()

@@ -139,6 +139,35 @@ func TestAWaitForReadyCallWaitsForEndpoints(t *testing.T) {
 	}
 }
 
+// G-22: where the service config says so, unless the call says otherwise.
+func TestAServiceConfigHasACallWaitForEndpoints(t *testing.T) {
+	f := newFleet(t, 1, nil)
+	f.resolver.InitialState(f.state())
+	p, _ := picking(time.Millisecond)
+	cfg := grpccall.Config{ServiceConfig: `{"methodConfig": [{"name": [{"service": "orders.v1.Orders", "method": "Get"}], "waitForReady": true}]}`}
+	client := pb.NewOrdersClient(f.connect(t, grpccall.DialOptions(p, cfg)...))
+	if _, err := client.Get(limited(t), &pb.GetRequest{}, grpc.WaitForReady(false)); status.Code(err) != codes.Unavailable {
+		t.Errorf("Get() with WaitForReady(false) without endpoints = %v, want UNAVAILABLE", err)
+	}
+	if _, err := client.Cancel(limited(t), &pb.CancelRequest{}); status.Code(err) != codes.Unavailable {
+		t.Errorf("Cancel(), of which the service config says nothing, without endpoints = %v, want UNAVAILABLE", err)
+	}
+	done := make(chan error)
+	go func() {
+		_, err := client.Get(limited(t), &pb.GetRequest{})
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		t.Fatalf("Get() that waits by the service config = %v while there are no endpoints, want it to wait", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	f.resolver.UpdateState(f.state(f.hosts...))
+	if err := <-done; err != nil {
+		t.Errorf("Get() that waits by the service config = %v when there is an endpoint, want no error", err)
+	}
+}
+
 // G-22: a key that has one endpoint only waits for that, though others are
 // connected.
 func TestAWaitForReadyCallWaitsForItsOnlyEndpoint(t *testing.T) {
@@ -173,6 +202,7 @@ func TestAWaitForReadyCallWaitsForItsOnlyEndpoint(t *testing.T) {
 	}
 }
 
+// G-15
 func TestAWaitForReadyCallEndsWithItsContext(t *testing.T) {
 	f := newFleet(t, 1, nil)
 	f.resolver.InitialState(f.state())
@@ -185,6 +215,7 @@ func TestAWaitForReadyCallEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// G-15
 func TestACallThatWaitsForAConnectionEndsWithItsContext(t *testing.T) {
 	f := newFleet(t, 1, nil)
 	lis, err := net.Listen("tcp", "127.0.0.1:0")

@@ -126,9 +126,28 @@ func TestWhatABreakerMakesOfOtherEnds(t *testing.T) {
 	}
 }
 
-// G-24: the losers of a hedge are no failures.
+// G-24: giving up is no answer, to whatever policy asks.
+func TestAnAttemptThatIsGivenUpIsCanceled(t *testing.T) {
+	ctx, cancel := context.WithCancel(limited(t))
+	s := &server{get: func(ctx context.Context, _ int, _ *pb.GetRequest) (*pb.Order, error) {
+		cancel()
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}}
+	var end error
+	c := start(t, s, backstay.New(under(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+		end = next(ctx, call)
+		return end
+	})), grpccall.Config{})
+	if _, err := c.Get(ctx, &pb.GetRequest{}); status.Code(err) != codes.Canceled || backstay.Classify(end) != backstay.Canceled {
+		t.Errorf("Get that was given up = %v, and %v to the policy, want CANCELLED and %v", err, backstay.Classify(end), backstay.Canceled)
+	}
+}
+
+// G-24: the losers of a hedge are left out: they are neither failures nor
+// successes.
 func TestALostHedgeIsNoFailure(t *testing.T) {
-	b := breaker.New(breaker.Config{ConsecutiveFailures: 1})
+	b := breaker.New(breaker.Config{FailureRate: 0.3, MinCalls: 3})
 	asked, lost := make(chan struct{}), make(chan struct{})
 	s := &server{get: func(ctx context.Context, n int, req *pb.GetRequest) (*pb.Order, error) {
 		if n == 1 {
@@ -156,8 +175,15 @@ func TestALostHedgeIsNoFailure(t *testing.T) {
 	c := start(t, s, p, grpccall.Config{})
 	_, err := c.Get(limited(t), &pb.GetRequest{})
 	<-lost
-	if err != nil || b.State() != breaker.Closed || len(s.attempts()) != 2 {
-		t.Errorf("Get with a lost hedge = %v after %d attempts, the breaker is %v, want none, 2 and closed", err, len(s.attempts()), b.State())
+	if err != nil || len(s.attempts()) != 2 {
+		t.Errorf("Get with a lost hedge = %v after %d attempts, want none after 2", err, len(s.attempts()))
+	}
+	s.get = sick(codes.Unavailable, nil)
+	plain := dial(t, s.addr, backstay.New(b), grpccall.Config{})
+	for i, want := range []breaker.State{breaker.Closed, breaker.Open} {
+		if _, err := plain.Get(limited(t), &pb.GetRequest{}); b.State() != want {
+			t.Errorf("Get after a lost hedge = %v, failure %d: a breaker that wants 3 calls is %v, want %v", err, i+1, b.State(), want)
+		}
 	}
 }
 

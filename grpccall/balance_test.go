@@ -66,6 +66,7 @@ func TestEveryStrategyCanBeChosen(t *testing.T) {
 	}
 }
 
+// G-25
 func TestRoundRobinByServiceConfigIsEven(t *testing.T) {
 	f := newFleet(t, 3, nil)
 	client := pb.NewOrdersClient(f.connect(t, balanced(grpccall.BalancerConfig{Strategy: "round_robin"})))

@@ -156,6 +156,7 @@ func TestAPinnedPickAllocatesNothing(t *testing.T) {
 	}
 }
 
+// G-25
 func TestTheBalancerPassesOverWhatIsNotConnected(t *testing.T) {
 	c, g, _ := attached(t, map[string]connectivity.State{"a": connectivity.Ready, "b": connectivity.TransientFailure})
 	last := c.policy().Stack()
@@ -168,6 +169,35 @@ func TestTheBalancerPassesOverWhatIsNotConnected(t *testing.T) {
 	g.Close()
 	if blocker.Blocks("b") {
 		t.Error("Blocks(b) = true while the channel is idle, want false")
+	}
+}
+
+// G-25
+func TestAStrategyIsTheOneOfItsName(t *testing.T) {
+	hash := loadbalance.HashConfig{Key: ByMetadata("x-user")}
+	rows := map[string]loadbalance.Strategy{
+		"":                         loadbalance.PeakEWMA(),
+		"peak_ewma":                loadbalance.PeakEWMA(),
+		"round_robin":              loadbalance.RoundRobin(),
+		"weighted":                 loadbalance.Weighted(),
+		"random":                   loadbalance.Random(),
+		"least_connections":        loadbalance.LeastConnections(),
+		"least_connections_of_all": loadbalance.LeastConnectionsOfAll(),
+		"hash":                     loadbalance.Hash(hash),
+		"rendezvous":               loadbalance.Rendezvous(hash),
+		"maglev":                   loadbalance.Maglev(hash),
+	}
+	for name, want := range rows {
+		cfg := BalancerConfig{Strategy: name}
+		if hashStrategies[name] != nil {
+			cfg.HashHeader = "x-user"
+		}
+		g := newConnector(&world{}, balancer.BuildOptions{})
+		defer g.Close()
+		_ = g.UpdateClientConnState(balancer.ClientConnState{BalancerConfig: &choice{config: cfg}}) // which has no endpoints
+		if got, want := g.source.Load().balancer.String(), loadbalance.NewBalancer(loadbalance.Config{Strategy: want}).String(); got != want {
+			t.Errorf("the strategy %q gives %s, want %s", name, got, want)
+		}
 	}
 }
 

@@ -63,6 +63,44 @@ func TestTheContextTellsWhoseTimeIsUp(t *testing.T) {
 	})
 }
 
+// A tardy context ends later than it says, as one does whose timer is late.
+type tardy struct {
+	context.Context
+	at time.Time
+}
+
+func (c tardy) Deadline() (time.Time, bool) { return c.at, true }
+
+// G-3: the server is heard of before our own timer, which is waited for unless it
+// never comes.
+func TestAnAttemptIsOutOfTimeThoughItsTimerIsLate(t *testing.T) {
+	const s = time.Second
+	rows := []struct {
+		late     time.Duration
+		attempts int
+		code     codes.Code
+		took     time.Duration
+	}{
+		{time.Millisecond, 2, codes.OK, s + time.Millisecond},
+		{time.Hour, 1, codes.DeadlineExceeded, s + 100*time.Millisecond},
+	}
+	synctest.Test(t, func(t *testing.T) {
+		for _, row := range rows {
+			attempt := under(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+				ends, cancel := context.WithTimeout(ctx, s+row.late)
+				defer cancel()
+				return next(tardy{ends, time.Now().Add(s)}, call)
+			})
+			c := &script{steps: []step{{code: codes.DeadlineExceeded, takes: s}, {}}}
+			began := time.Now()
+			err := c.call(t.Context(), backstay.New(retry.New(retry.Config{Backoff: retry.NoPause()}), attempt), "")
+			if took := time.Since(began); status.Code(err) != row.code || len(c.at) != row.attempts || took != row.took {
+				t.Errorf("DEADLINE_EXCEEDED %v before the end of the context: %v after %d attempts in %v, want %v after %d in %v", row.late, err, len(c.at), took, row.code, row.attempts, row.took)
+			}
+		}
+	})
+}
+
 // G-5
 func TestEachAttemptHasTheTimeThatIsLeft(t *testing.T) {
 	const s = time.Second
@@ -118,6 +156,47 @@ func TestTheServerIsToldTheTimeOfTheAttempt(t *testing.T) {
 	}
 	if got := len(s.attempts()); got != len(want) {
 		t.Errorf("2 calls: %d attempts, want %d", got, len(want))
+	}
+}
+
+// G-5: the timeout of the service config is that of a call with all its attempts.
+// gRPC would give it to each.
+func TestTheServiceConfigGivesTheWholeCallItsTime(t *testing.T) {
+	const limit = 5 * time.Second
+	var deadlines []time.Time
+	note := func(ctx context.Context) {
+		at, _ := ctx.Deadline()
+		deadlines = append(deadlines, at)
+	}
+	s := unwell()
+	s.watch = orders(sending{0, codes.Unavailable})
+	c := start(t, s, again(), grpccall.Config{ServiceConfig: `{"methodConfig": [{"name": [{}], "timeout": "5s"}]}`},
+		grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+			note(ctx)
+			return invoker(ctx, method, req, reply, cc, opts...)
+		}),
+		grpc.WithChainStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+			note(ctx)
+			return streamer(ctx, desc, cc, method, opts...)
+		}))
+	_, _ = c.Get(limited(t), &pb.GetRequest{}) // before which the channel does not have its service config
+	for what, call := range map[string]func(context.Context) error{
+		"Get": func(ctx context.Context) error {
+			_, err := c.Get(ctx, &pb.GetRequest{})
+			return err
+		},
+		"Watch": func(ctx context.Context) error {
+			_, err := watchAll(ctx, c)
+			return err
+		},
+	} {
+		deadlines = nil
+		earliest := time.Now().Add(limit)
+		err := call(limited(t))
+		latest := time.Now().Add(limit)
+		if len(deadlines) != 3 || deadlines[0] != deadlines[1] || deadlines[0] != deadlines[2] || deadlines[0].Before(earliest) || deadlines[0].After(latest) {
+			t.Errorf("%s = %v; the attempts had the deadlines %v, want 3 times the same, %v after the call began", what, err, deadlines, limit)
+		}
 	}
 }
 

@@ -93,10 +93,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("breaker: SlowRate is %v; give a share from 0 to 1, such as 0.5", c.SlowRate)
 	case c.SlowRate != 0 && c.SlowAfter == 0:
 		return fmt.Errorf("breaker: SlowRate needs SlowAfter, to tell which calls are slow")
-	case c.SlowAfter < 0 || c.Window < 0 || c.Cooldown < 0 || c.MaxCooldown < 0 || c.MaxProbe < 0 || c.Recovery < 0:
-		return fmt.Errorf("breaker: a duration is negative; leave it 0 for the default")
-	case c.ConsecutiveFailures < 0 || c.MinCalls < 0 || c.Last < 0 || c.Probes < 0:
-		return fmt.Errorf("breaker: a count is negative; leave it 0 for the default")
+	case c.negative() != "":
+		return fmt.Errorf("breaker: %s is negative; leave it 0 for the default", c.negative())
 	case c.Probes > math.MaxInt32:
 		return fmt.Errorf("breaker: Probes is %d; a few are enough", c.Probes)
 	case c.Last > maxLast:
@@ -111,6 +109,23 @@ func (c Config) Validate() error {
 		return fmt.Errorf("breaker: nothing opens it; give a FailureRate, SlowAfter or ConsecutiveFailures, or leave it out")
 	}
 	return nil
+}
+
+// negative returns the name of a duration or count that is, or "".
+func (c Config) negative() string {
+	for _, f := range []struct {
+		name string
+		is   int64
+	}{
+		{"SlowAfter", int64(c.SlowAfter)}, {"Window", int64(c.Window)}, {"Cooldown", int64(c.Cooldown)},
+		{"MaxCooldown", int64(c.MaxCooldown)}, {"MaxProbe", int64(c.MaxProbe)}, {"Recovery", int64(c.Recovery)},
+		{"ConsecutiveFailures", int64(c.ConsecutiveFailures)}, {"MinCalls", int64(c.MinCalls)}, {"Last", int64(c.Last)}, {"Probes", int64(c.Probes)},
+	} {
+		if f.is < 0 {
+			return f.name
+		}
+	}
+	return ""
 }
 
 // maxLast bounds the memory of a count window.

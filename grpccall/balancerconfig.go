@@ -21,8 +21,9 @@ import (
 //	{"loadBalancingConfig": [{"backstay": {"strategy": "maglev", "hashHeader": "x-user"}}]}
 //
 // It is for channels without a policy, or whose policy has no balancer of its
-// own, and comes with the resolver or by grpc.WithDefaultServiceConfig. When it
-// changes, the connections stay. The zero value is fit for production.
+// own, and comes with the resolver or by grpc.WithDefaultServiceConfig; the
+// program must import this package. When it changes, the connections stay. The
+// zero value is fit for production.
 type BalancerConfig struct {
 	// Strategy says which endpoint a call goes to: "peak_ewma", "round_robin",
 	// "weighted", "random", "least_connections", "least_connections_of_all",
@@ -31,7 +32,7 @@ type BalancerConfig struct {
 	Strategy string `json:"strategy,omitempty"`
 
 	// HashHeader is the metadata by which the hash strategies choose, such as
-	// "x-user". They need it; the others have none.
+	// "x-user". They need it; the others have none. Calls without it go anywhere.
 	HashHeader string `json:"hashHeader,omitempty"`
 
 	// Bound is how many times the mean of the calls in flight an endpoint may
@@ -76,6 +77,8 @@ func (c BalancerConfig) Validate() error {
 		return fmt.Errorf("grpccall: there is no strategy %q; give one of %s", c.Strategy, strategyNames())
 	case hashes && c.HashHeader == "":
 		return fmt.Errorf("grpccall: the strategy %q needs a hashHeader, such as \"x-user\"", c.Strategy)
+	case c.HashHeader != "" && !isMetadata(c.HashHeader):
+		return fmt.Errorf("grpccall: the hashHeader %q cannot be the name of metadata; give one such as \"x-user\"", c.HashHeader)
 	case !hashes && c.HashHeader != "":
 		return fmt.Errorf("grpccall: there is a hashHeader, which the strategy %q does not look at; leave it out, or choose \"hash\", \"rendezvous\" or \"maglev\"", c.Strategy)
 	case !hashes && c.Bound != 0:

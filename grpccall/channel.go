@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"weak"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/connectivity"
 
 	"github.com/backstay-go/backstay"
 	"github.com/backstay-go/backstay/loadbalance"
@@ -132,7 +132,7 @@ func (c *channel) blocks(address string) bool {
 // explain adds to the error of a call for which there was no endpoint what the
 // channel knows of that.
 func (c *channel) explain(err error) error {
-	if why := c.why(); why != "" {
+	if why := c.why(); why != "" && !strings.Contains(err.Error(), why) {
 		return fmt.Errorf("%w: %s", err, why)
 	}
 	return err
@@ -143,14 +143,14 @@ func (c *channel) why() string {
 		if err := g.trouble(); err != nil {
 			return err.Error()
 		}
+		if len(c.balancer.Nodes()) == 0 {
+			return "the balancer of the policy has no endpoints"
+		}
 		return ""
 	}
 	conn := c.conn.Load()
-	switch {
-	case conn == nil:
+	if conn == nil {
 		return ""
-	case conn.GetState() == connectivity.Ready:
-		return fmt.Sprintf("the service config of the channel chooses another balancer than %q, so the policy's gets no endpoints; grpc.WithDisableServiceConfig ignores what the resolver says", Name)
 	}
 	return fmt.Sprintf("the resolver of %s has not found any address yet", conn.CanonicalTarget())
 }

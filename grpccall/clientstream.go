@@ -126,5 +126,15 @@ func (s *stream) RecvMsg(m any) error {
 	}
 	s.tell(err)
 	s.rethrow()
-	return err
+	return s.limited(err)
+}
+
+// limited returns err, with which the stream has ended, so that a limit of the
+// policy is found in it that has ended it.
+func (s *stream) limited(err error) error {
+	o, ok := s.inner.(*opened)
+	if !ok || unlessEOF(err) == nil || o.ctx.Err() == nil || context.Cause(o.ctx) == o.ctx.Err() {
+		return err
+	}
+	return s.client.outward(o.failure(err))
 }

@@ -215,6 +215,7 @@ func TestParseConfig(t *testing.T) {
 		{`{"strategy": 7}`, "cannot unmarshal"},
 		{`[]`, "cannot unmarshal"},
 		{`{"strategy": "maglev"}`, "needs a hashHeader"},
+		{`{"strategy": "maglev", "hashHeader": "X User"}`, "cannot be the name of metadata"},
 		{`{"strategy": "random", "hashHeader": "x-user"}`, "leave it out"},
 		{`{"strategy": "random", "bound": 2}`, "leave it out"},
 		{`{"strategy": "hash", "hashHeader": "x-user", "bound": 0.5}`, "Bound is 0.5"},

@@ -16,8 +16,9 @@ import (
 //
 // A balancer in p picks from the endpoints that the channel's resolver finds,
 // and is for one channel at a time. It stands in the default service config of
-// the channel, so where the resolver brings a service config that chooses another
-// balancer, calls fail and say so: add grpc.WithDisableServiceConfig.
+// the channel. Where there is another, which does not choose it, calls fail and
+// say so: use Config.ServiceConfig in place of grpc.WithDefaultServiceConfig, and
+// add grpc.WithDisableServiceConfig where the resolver brings one.
 //
 // Further interceptors, given with grpc.WithChainUnaryInterceptor and
 // grpc.WithChainStreamInterceptor, stand inside the policy, around each attempt,

@@ -48,7 +48,8 @@
 // timeout.Attempt bounds the time until then, and not the stream: also of one on
 // which the server waits for all that the client uploads, or for something to
 // happen. Such methods need a channel whose policy has none, or a longer one. A
-// timeout.Call bounds the whole stream.
+// timeout.Call bounds the whole stream. How one ends that has its headers is for
+// the caller to judge: to breakers and balancers it has been answered.
 //
 // # Errors
 //

@@ -7,10 +7,13 @@ import (
 )
 
 // clone returns a copy of a message, for an attempt that may still read it when
-// the caller has it back; or itself if it cannot be copied.
+// the caller has it back; or itself if it cannot be copied, as a type around a
+// message of protobuf's cannot.
 func clone(message any) any {
 	if m, ok := message.(proto.Message); ok {
-		return proto.Clone(m)
+		if c := proto.Clone(m); reflect.TypeOf(c) == reflect.TypeOf(message) {
+			return c
+		}
 	}
 	return message
 }

@@ -20,7 +20,9 @@ import (
 	"github.com/backstay-go/backstay/breaker"
 	pb "github.com/backstay-go/backstay/examples/grpc/ordersv1"
 	"github.com/backstay-go/backstay/grpccall"
+	"github.com/backstay-go/backstay/internal/leak"
 	"github.com/backstay-go/backstay/loadbalance"
+	"github.com/backstay-go/backstay/timeout"
 )
 
 // picking returns a policy that picks in turn and does nothing else, and its
@@ -277,10 +279,48 @@ func TestAnotherBalancerInTheServiceConfigIsNamed(t *testing.T) {
 		s.ServiceConfig = cc.ParseServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`)
 		f.resolver.InitialState(s)
 	}
-	conn.Connect()
-	eventually(t, "the channel is ready", func() bool { return conn.GetState() == connectivity.Ready })
-	if _, err := pb.NewOrdersClient(conn).Get(limited(t), &pb.GetRequest{}); status.Code(err) != codes.Unavailable || !says(err, "another balancer") {
-		t.Errorf("Get() = %v, want UNAVAILABLE that says that the channel has another balancer", err)
+	if _, err := pb.NewOrdersClient(conn).Get(limited(t), &pb.GetRequest{}); status.Code(err) != codes.FailedPrecondition || !says(err, "WithDisableServiceConfig") {
+		t.Errorf("Get() = %v, want FAILED_PRECONDITION that says how to have the policy pick", err)
+	}
+}
+
+// What the policy has picked is not left to another balancer, which would send it
+// anywhere: also where the endpoints are its own, and the config has none.
+func TestAnAttemptThatWasPickedIsNotSentAnywhereElse(t *testing.T) {
+	for _, text := range []string{`{"methodConfig": []}`, `{"loadBalancingConfig": [{"round_robin": {}}]}`} {
+		f := newFleet(t, 1, nil)
+		elsewhere := newFleet(t, 1, nil)
+		p := backstay.New(attempting(3), loadbalance.New(loadbalance.RoundRobin(), f.hosts[0].addr))
+		client := pb.NewOrdersClient(elsewhere.connect(t, append(grpccall.DialOptions(p, grpccall.Config{}), grpc.WithDefaultServiceConfig(text))...))
+		for range 3 {
+			if _, err := client.Get(limited(t), &pb.GetRequest{}); status.Code(err) != codes.FailedPrecondition || !says(err, "Config.ServiceConfig") {
+				t.Errorf("Get() with the service config %s after ours = %v, want FAILED_PRECONDITION that says what to use", text, err)
+			}
+		}
+		if n := elsewhere.hosts[0].count(); n != 0 {
+			t.Errorf("a host that the policy did not pick got %d calls, want 0", n)
+		}
+	}
+}
+
+// The time of the call is shorter than the wait for endpoints.
+//
+// G-15
+func TestATimeoutTellsWhatTheCallWaitedFor(t *testing.T) {
+	leak.Check(t)
+	for _, row := range []struct {
+		cfg  grpccall.Config
+		from *manual.Resolver
+		want string
+	}{
+		{grpccall.Config{}, onlyError(errors.New("on fire")), "the resolver of fleet:///orders has not found any address yet"},
+		{grpccall.Config{IgnoreResolver: true}, newResolver(resolver.State{}), "no endpoints"},
+	} {
+		p := backstay.New(timeout.Call(50*time.Millisecond), loadbalance.NewBalancer(loadbalance.Config{}))
+		c := dial(t, "fleet:///orders", p, row.cfg, grpc.WithResolvers(row.from))
+		if _, err := c.Get(limited(t), &pb.GetRequest{}); status.Code(err) != codes.DeadlineExceeded || !says(err, "took longer than 50ms", row.want) {
+			t.Errorf("Get() = %v, want DEADLINE_EXCEEDED that says %q", err, row.want)
+		}
 	}
 }
 

@@ -151,15 +151,20 @@ func checkMethod(full string) error {
 
 // checkHeader reports why metadata of the name cannot be kept.
 func checkHeader(name string) error {
-	const allowed = "abcdefghijklmnopqrstuvwxyz0123456789-_."
 	lower := strings.ToLower(name)
 	switch {
-	case name == "" || strings.Trim(lower, allowed) != "":
+	case !isMetadata(name):
 		return fmt.Errorf("grpccall: %q cannot be the name of metadata; give names such as x-request-id", name)
 	case strings.HasPrefix(lower, "grpc-") || lower == "content-type" || lower == "user-agent" || httpreq.OfOneAnswer(lower):
 		return fmt.Errorf("grpccall: the metadata %q belongs to one answer and is not for another; take it out of Headers", lower)
 	}
 	return nil
+}
+
+// isMetadata reports whether metadata can have the name.
+func isMetadata(name string) bool {
+	const allowed = "abcdefghijklmnopqrstuvwxyz0123456789-_."
+	return name != "" && strings.Trim(strings.ToLower(name), allowed) == ""
 }
 
 func (c ServerConfig) defaults(guard *idempotency.Guard) ServerConfig {

@@ -2,6 +2,7 @@ package grpccall
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"google.golang.org/grpc/codes"
@@ -20,10 +21,19 @@ func (c *client) outward(err error) error {
 	if f, ok := err.(*failure); ok && len(f.also) == 0 {
 		return f.err
 	}
-	if c.channel != nil && backstay.TypeOf(err) == noEndpoint {
-		err = c.channel.explain(err)
+	st := statusOf(err)
+	if c.channel != nil && gotNowhere(err) {
+		if err = c.channel.explain(err); err.Error() != st.Message() {
+			st = status.New(st.Code(), err.Error())
+		}
 	}
-	return &callError{err: err, status: statusOf(err)}
+	return &callError{err: err, status: st}
+}
+
+// gotNowhere reports whether err is the end of a call that found no endpoint, or
+// had no attempt in its time.
+func gotNowhere(err error) bool {
+	return backstay.TypeOf(err) == noEndpoint || failureIn(err) == nil && errors.Is(err, context.DeadlineExceeded)
 }
 
 // A callError is the end of a call as a status, over the error of the policy.

@@ -135,6 +135,30 @@ func TestEachAttemptIsSentTheMessageAndItsEnd(t *testing.T) {
 	}
 }
 
+// An envelope is a message around one of protobuf's, for a codec that knows it.
+type envelope struct {
+	*pb.WatchRequest
+	stamp string
+}
+
+func TestAMessageThatCannotBeCopiedIsSentAsItIs(t *testing.T) {
+	fakes := []*fake{{end: unavailable()}, {headers: true}}
+	g := onStage(backstay.New(attempting(2)), grpccall.Config{}, fakes...)
+	s, err := g.stream(t.Context(), watch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &envelope{&pb.WatchRequest{}, "stamp"}
+	if err := errors.Join(s.SendMsg(m), unlessEOF(s.RecvMsg(&pb.Order{}))); err != nil {
+		t.Fatal(err)
+	}
+	for i, f := range fakes {
+		if len(f.sent) != 1 || f.sent[0] != m {
+			t.Errorf("attempt %d was sent %v, want the envelope", i+1, f.sent)
+		}
+	}
+}
+
 func unavailable() error { return status.Error(codes.Unavailable, "fake") }
 
 // G-20

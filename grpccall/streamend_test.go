@@ -159,8 +159,9 @@ func TestACallTimeoutEndsTheStream(t *testing.T) {
 	calls := newTally()
 	c := start(t, s, backstay.New(calls, timeout.Call(100*time.Millisecond), attempting(3)), grpccall.Config{})
 	got, err := watchAll(t.Context(), c)
-	if got != "0" || status.Code(err) != codes.DeadlineExceeded {
-		t.Errorf("Watch() = %q, %v, want 0 and DeadlineExceeded", got, err)
+	var limit *timeout.Error
+	if got != "0" || status.Code(err) != codes.DeadlineExceeded || !errors.As(err, &limit) || limit.Scope != "call" {
+		t.Errorf("Watch() = %q, %v, want 0 and DeadlineExceeded, which is a timeout.Error", got, err)
 	}
 	if err := calls.end(t); backstay.TypeOf(err) != "timeout" {
 		t.Errorf("OnDone was told %v, a %s, want a timeout", err, backstay.TypeOf(err))

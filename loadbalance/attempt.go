@@ -32,6 +32,7 @@ func (n *Node) attempt(call *backstay.Call, now time.Duration, probe bool) attem
 func (a *attempt) begin() {
 	if a.streams {
 		a.node.enter()
+		a.node.renew(a.began)
 	} else {
 		a.node.begin(a.began)
 	}

@@ -56,3 +56,55 @@ func TestWhatAStreamSaysOfItsEndpoint(t *testing.T) {
 		})
 	}
 }
+
+// Streams whose answers are no latencies leave averages alone, which fade, and
+// faded ones cannot be compared with others.
+//
+// L-2
+func TestStreamsAreSharedThoughNothingIsKnownOfLatency(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		apart time.Duration // the latencies that were observed last
+		then  time.Duration // since then
+		every time.Duration // a stream begins
+		late  string        // an endpoint that comes then
+	}{
+		{"long after each other", 20 * time.Second, 0, 50 * time.Millisecond, ""},
+		{"seldom", 20 * time.Second, 0, time.Minute, ""},
+		{"long after all", 0, 10 * time.Minute, 2 * time.Second, ""},
+		{"a new endpoint", 0, 10 * time.Minute, 2 * time.Second, "d"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			in(t, loadbalance.PeakEWMA(), loadbalance.HealthConfig{}, []string{"a", "b", "c"}, func(t *testing.T, b *loadbalance.Balancer, _ *service) {
+				d := b.Desk(nil)
+				for _, address := range b.Addresses() {
+					l := leaseOf(t, t.Context(), d, address)
+					pass(time.Millisecond)
+					l.End(nil)
+					pass(row.apart)
+				}
+				pass(row.then)
+				if row.late != "" {
+					if err := b.Update(loadbalance.Endpoints(append(b.Addresses(), row.late)...)...); err != nil {
+						t.Fatal(err)
+					}
+					pass(time.Minute) // its slow start
+				}
+				got := map[string]int{}
+				for range 300 {
+					l := mustLease(t, as(t.Context(), stream), d)
+					got[l.Address()]++
+					defer l.End(nil)
+					time.AfterFunc(2*time.Second, l.Answered)
+					pass(row.every)
+				}
+				pass(time.Minute)
+				for _, n := range b.Nodes() {
+					if share := 300 / len(b.Nodes()); got[n.Address()] < share*3/4 || got[n.Address()] > share*5/4 {
+						t.Errorf("%s has %d of 300 streams, want about %d", n.Address(), got[n.Address()], share)
+					}
+				}
+			})
+		})
+	}
+}

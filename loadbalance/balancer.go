@@ -308,7 +308,7 @@ func (b *Balancer) current(ctx context.Context, call *backstay.Call) (*set, erro
 	case <-t.C:
 		return nil, b.none(cause{text: fmt.Sprintf("none were found in %v; Update or Follow brings them", b.wait)})
 	case <-ctx.Done():
-		return nil, &backstay.Error{NotSent: true, Class: backstay.Classify(ctx.Err()), Err: fmt.Errorf("loadbalance: waiting for the first endpoints: %w", ctx.Err())}
+		return nil, &backstay.Error{NotSent: true, Class: backstay.Classify(ctx.Err()), Err: fmt.Errorf("loadbalance: waiting for the first endpoints, which Update or Follow brings: %w", ctx.Err())}
 	}
 }
 

@@ -330,6 +330,22 @@ func TestWhereAllThatIsLeftIsBlockedAnEjectedEndpointIsUsed(t *testing.T) {
 	}
 }
 
+// L-19
+func TestAnEjectedEndpointIsNeverUsedWhereThatIsSaid(t *testing.T) {
+	never := loadbalance.HealthConfig{PanicThreshold: loadbalance.Never}
+	in(t, loadbalance.PeakEWMA(), never, []string{"a", "b"}, func(t *testing.T, b *loadbalance.Balancer, _ *service) {
+		sicken(t, b, "a")
+		d := b.Desk(func(address string) bool { return address == "b" })
+		for range 20 {
+			l := mustLease(t, t.Context(), d)
+			if l.Address() != "b" {
+				t.Errorf("Pick() with a ejected, b blocked and no panic threshold = %s, want b", l.Address())
+			}
+			l.End(nil)
+		}
+	})
+}
+
 // The pick marks the endpoint as tried, so that a retry goes to another, at
 // once.
 //

@@ -49,7 +49,9 @@ type HealthConfig struct {
 
 	// PanicThreshold is the share of endpoints that must be left to pick from,
 	// or else all are picked from again: those that are left could not carry the
-	// load. 0 means 0.5. With Never calls fail when none is left.
+	// load. Where those that are left are all blocked, by their breakers or for
+	// want of a connection, the others are picked from, too. 0 means 0.5. With
+	// Never calls fail when none is left.
 	PanicThreshold float64
 
 	// SlowStart is how long it takes a new or recovered endpoint to get its full

@@ -170,6 +170,17 @@ func (n *Node) observe(at, took time.Duration) {
 	}
 }
 
+// renew makes the average one of now, and no less than what is typical. A stream
+// does so that begins: its answer may never be a latency, and where there are
+// streams only, averages that nothing renews would be compared by their age.
+func (n *Node) renew(now time.Duration) {
+	tick := tickOf(now)
+	was := average(n.average.Load())
+	if is := max(was.at(tick), float64(n.balancer.typical(n))); is > 0 {
+		n.average.CompareAndSwap(uint64(was), uint64(newAverage(is, tick))) // or an answer has just done it
+	}
+}
+
 // shun makes the average the penalty, for a node that is to be ejected and must
 // not be. It fails fast, so the time that its failures stand for is short: it
 // would look idle and get nearly every call.

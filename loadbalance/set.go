@@ -56,12 +56,12 @@ func (s *set) ejected(q query) *Node {
 }
 
 // reserve returns the picker of s to which all nodes are live, or nil if they are
-// anyway, or s is no longer in use.
+// anyway, or never to be, or s is no longer in use.
 func (b *Balancer) reserve(s *set) picker {
 	if p := s.reserve.Load(); p != nil {
 		return *p
 	}
-	if countPicked(s.nodes) == len(s.nodes) {
+	if b.health.PanicThreshold == Never || countPicked(s.nodes) == len(s.nodes) {
 		return nil
 	}
 	b.mu.Lock()

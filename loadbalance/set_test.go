@@ -311,7 +311,7 @@ func TestWaitForTheFirstEndpointsIsBounded(t *testing.T) {
 	}{
 		{"default", 0, 0, 5 * time.Second, "loadbalance: no endpoint for the call: none were found in 5s; Update or Follow brings them"},
 		{"Wait", time.Second, 0, time.Second, "loadbalance: no endpoint for the call: none were found in 1s; Update or Follow brings them"},
-		{"caller", 0, time.Second, time.Second, "loadbalance: waiting for the first endpoints: context deadline exceeded"},
+		{"caller", 0, time.Second, time.Second, "loadbalance: waiting for the first endpoints, which Update or Follow brings: context deadline exceeded"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -163,9 +163,13 @@ type Error struct {
 	Err error
 }
 
-// Error says which limit it was.
+// Error says which limit it was, and what the call waited for if nothing was sent.
 func (e *Error) Error() string {
-	return fmt.Sprintf("timeout: %s took longer than %v", e.Scope, e.Limit)
+	text := fmt.Sprintf("timeout: %s took longer than %v", e.Scope, e.Limit)
+	if backstay.NotSent(e.Err) && e.Err.Error() != context.DeadlineExceeded.Error() {
+		text += ": " + e.Err.Error()
+	}
+	return text
 }
 
 // Unwrap returns Err.

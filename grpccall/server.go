@@ -3,6 +3,8 @@ package grpccall
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -76,17 +78,26 @@ func UnaryServerInterceptor(guard *idempotency.Guard, cfg ServerConfig) grpc.Una
 	if err := cfg.Validate(); err != nil {
 		panic(err.Error())
 	}
-	s := &server{guard, cfg.defaults(guard)}
+	s := &server{guard: guard, cfg: cfg.defaults(guard)}
+	s.methods.of = defined
 	return s.unary
 }
 
 type server struct {
-	guard *idempotency.Guard
-	cfg   ServerConfig
+	guard   *idempotency.Guard
+	cfg     ServerConfig
+	methods methods
+}
+
+// guards reports whether calls of the method need a key.
+func (s *server) guards(method string) bool {
+	service := method[:strings.LastIndexByte(method, '/')+1]
+	return slices.Contains(s.cfg.Methods, method) ||
+		slices.Contains(s.cfg.Methods, service) && !s.methods.get(method).idempotent
 }
 
 func (s *server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	if !s.cfg.guards(info.FullMethod) {
+	if !s.guards(info.FullMethod) {
 		return next(ctx, req)
 	}
 	values := metadata.ValueFromIncomingContext(ctx, keyHeader)

@@ -470,6 +470,30 @@ func TestCallsThatNeedNoKeyArePassedOn(t *testing.T) {
 	}
 }
 
+// Keys gives none to methods with an idempotency_level, so a server that names the
+// whole service asks for none. Cancel has one too.
+//
+// I-10
+func TestTheMethodsOfAServiceThatAreHarmlessToRepeatNeedNoKey(t *testing.T) {
+	for _, row := range []struct {
+		guarded, method string
+		code            codes.Code
+	}{
+		{"/orders.v1.Orders/", "/orders.v1.Orders/Get", codes.OK},
+		{"/orders.v1.Orders/", "/orders.v1.Orders/Cancel", codes.OK},
+		{"/orders.v1.Orders/", "/orders.v1.Orders/Place", codes.InvalidArgument},
+		{"/orders.v1.Orders/", "/orders.v1.Orders/Unheard", codes.InvalidArgument},
+		{"/orders.v1.Orders/Get", "/orders.v1.Orders/Get", codes.InvalidArgument},
+	} {
+		cfg := grpccall.ServerConfig{Methods: []string{row.guarded}, Tenant: grpccall.OneTenant}
+		interceptor := grpccall.UnaryServerInterceptor(idempotency.NewGuard(idempotency.GuardConfig{}), cfg)
+		_, err := interceptor(t.Context(), &testpb.SimpleRequest{}, &grpc.UnaryServerInfo{FullMethod: row.method}, func(context.Context, any) (any, error) { return &testpb.SimpleResponse{}, nil })
+		if status.Code(err) != row.code {
+			t.Errorf("a call of %s without a key at a server that guards %s = %v, want %v", row.method, row.guarded, err, row.code)
+		}
+	}
+}
+
 // I-20
 func TestFailOpenDoesTheWorkWithoutAStore(t *testing.T) {
 	b := openBank(t, idempotency.GuardConfig{Store: newShop(func(string) error { return errStoreDown }), FailOpen: true}, onceOnly("balance"))

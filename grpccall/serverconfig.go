@@ -20,8 +20,9 @@ import (
 type ServerConfig struct {
 	// Methods are those that need a key: the full name of a unary method, as in
 	// "/orders.v1.Orders/Create", or with a slash at its end that of a service,
-	// as in "/orders.v1.Orders/", for all that it has. Others are passed on as
-	// they are.
+	// as in "/orders.v1.Orders/", for all unary ones that it has but those whose
+	// definition has an idempotency_level, which idempotency.Keys gives no key.
+	// Others are passed on as they are.
 	Methods []string
 
 	// Tenant returns whose call it is: an account, as it was authenticated by an
@@ -186,10 +187,4 @@ func (c ServerConfig) defaults(guard *idempotency.Guard) ServerConfig {
 		c.Headers[i] = strings.ToLower(h)
 	}
 	return c
-}
-
-// guards reports whether calls of the method need a key.
-func (c *ServerConfig) guards(method string) bool {
-	service := method[:strings.LastIndexByte(method, '/')+1]
-	return slices.ContainsFunc(c.Methods, func(m string) bool { return m == method || m == service })
 }

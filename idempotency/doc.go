@@ -31,9 +31,9 @@
 //
 // A key is a promise that the server keeps. One that does not know keys ignores
 // the header, and then a POST that is retried may be done twice: use Keys for
-// targets that say they support them. For functions and protocols other than
-// HTTP the promise is the function's, which must send the IdempotencyKey of its
-// call.
+// targets that say they support them. Packages httpcall and grpccall send the
+// key. For any other function the promise is the function's, which must send the
+// IdempotencyKey of its call.
 //
 // Calls that follow one another, such as the hops of a redirect and the retries
 // that an application makes itself, are calls of their own and get new keys.

@@ -27,7 +27,8 @@ type KeysConfig struct {
 	New func() string
 
 	// Always gives keys to all calls. Otherwise only calls that are Unsafe get
-	// one, and of HTTP requests only POST and PATCH.
+	// one: of HTTP requests only POST and PATCH, of gRPC calls those that nothing
+	// says are idempotent, such as an idempotency_level of their method.
 	Always bool
 }
 

@@ -11,6 +11,7 @@ import (
 	"weak"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 
 	"github.com/backstay-go/backstay"
 	"github.com/backstay-go/backstay/loadbalance"
@@ -149,7 +150,7 @@ func (c *channel) why() string {
 		return ""
 	}
 	conn := c.conn.Load()
-	if conn == nil {
+	if conn == nil || conn.GetState() == connectivity.Ready {
 		return ""
 	}
 	return fmt.Sprintf("the resolver of %s has not found any address yet", conn.CanonicalTarget())

@@ -96,7 +96,8 @@ func lastingEnded(ctx context.Context) bool {
 	return ok && !time.Now().Before(at)
 }
 
-// aboutTo is longer than the timer of a context takes to run when it is due.
+// aboutTo is longer than what is about to happen takes to, such as the timer of a
+// context that is due.
 const aboutTo = 100 * time.Millisecond
 
 // end makes f the end of ctx. Whether that or the server has ended the attempt

@@ -4,9 +4,7 @@ import (
 	"context"
 	"time"
 
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/status"
 
 	"github.com/backstay-go/backstay"
 )
@@ -27,7 +25,7 @@ func (g gate) Wrap(next backstay.Func) backstay.Func {
 			}
 			call.Waited() // which is no latency of an endpoint
 		}
-		if g.channel.deposed() {
+		if g.channel.deposed(ctx) {
 			return errDeposed
 		}
 		mark := call.Begin()
@@ -46,24 +44,6 @@ func (c *channel) connecting() bool {
 		return c.resolving()
 	}
 	return g.now.Load().state == connectivity.Connecting && len(*g.leaves.Load()) > 0
-}
-
-// deposed reports whether the gRPC channel has another balancer, which would send
-// attempts anywhere.
-func (c *channel) deposed() bool {
-	if c.attached.Load() != nil {
-		return false
-	}
-	conn := c.conn.Load()
-	return conn != nil && conn.GetState() == connectivity.Ready && c.attached.Load() == nil
-}
-
-var errDeposed = &backstay.Error{
-	Err: status.Error(codes.FailedPrecondition, "grpccall: the service config of the channel does not choose the balancer \""+Name+"\", so the policy's cannot pick: "+
-		"give Config.ServiceConfig in place of grpc.WithDefaultServiceConfig, and add grpc.WithDisableServiceConfig where the resolver brings another"),
-	Class:   backstay.Permanent,
-	NotSent: true,
-	Type:    noEndpoint,
 }
 
 // resolving reports whether gRPC is looking for addresses, which it does again

@@ -279,7 +279,7 @@ func TestAnotherBalancerInTheServiceConfigIsNamed(t *testing.T) {
 		s.ServiceConfig = cc.ParseServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`)
 		f.resolver.InitialState(s)
 	}
-	if _, err := pb.NewOrdersClient(conn).Get(limited(t), &pb.GetRequest{}); status.Code(err) != codes.FailedPrecondition || !says(err, "WithDisableServiceConfig") {
+	if _, err := pb.NewOrdersClient(conn).Get(limited(t), &pb.GetRequest{}); status.Code(err) != codes.FailedPrecondition || !says(err, "WithDisableServiceConfig") || says(err, "resolver of") {
 		t.Errorf("Get() = %v, want FAILED_PRECONDITION that says how to have the policy pick", err)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"weak"
@@ -130,15 +129,7 @@ func (c *channel) blocks(address string) bool {
 	return g != nil && g.blocks(address)
 }
 
-// explain adds to the error of a call for which there was no endpoint what the
-// channel knows of that.
-func (c *channel) explain(err error) error {
-	if why := c.why(); why != "" && !strings.Contains(err.Error(), why) {
-		return fmt.Errorf("%w: %s", err, why)
-	}
-	return err
-}
-
+// why returns what the channel knows of why a call found no endpoint, or "".
 func (c *channel) why() string {
 	if g := c.attached.Load(); g != nil {
 		if err := g.trouble(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -293,7 +294,7 @@ func TestAnAttemptThatWasPickedIsNotSentAnywhereElse(t *testing.T) {
 		p := backstay.New(attempting(3), loadbalance.New(loadbalance.RoundRobin(), f.hosts[0].addr))
 		client := pb.NewOrdersClient(elsewhere.connect(t, append(grpccall.DialOptions(p, grpccall.Config{}), grpc.WithDefaultServiceConfig(text))...))
 		for range 3 {
-			if _, err := client.Get(limited(t), &pb.GetRequest{}); status.Code(err) != codes.FailedPrecondition || !says(err, "Config.ServiceConfig") {
+			if _, err := client.Get(limited(t), &pb.GetRequest{}); status.Code(err) != codes.FailedPrecondition || !says(err, "Config.ServiceConfig") || strings.Count(err.Error(), "rpc error") != 1 {
 				t.Errorf("Get() with the service config %s after ours = %v, want FAILED_PRECONDITION that says what to use", text, err)
 			}
 		}

@@ -3,7 +3,9 @@ package grpccall
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -23,7 +25,8 @@ func (c *client) outward(err error) error {
 	}
 	st := statusOf(err)
 	if c.channel != nil && gotNowhere(err) {
-		if err = c.channel.explain(err); err.Error() != st.Message() {
+		if why := c.channel.why(); why != "" && !strings.Contains(err.Error(), why) {
+			err = fmt.Errorf("%w: %s", err, why)
 			st = status.New(st.Code(), err.Error())
 		}
 	}

@@ -2,6 +2,7 @@ package grpccall_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -120,6 +121,7 @@ type traffic struct {
 	books  *books
 	over   chan struct{}
 	wg     sync.WaitGroup
+	ended  []*atomic.Int64 // the calls of each goroutine
 	made   atomic.Int64
 	failed atomic.Int64 // of those that may
 	late   atomic.Int64 // attempts that ran out of time
@@ -143,12 +145,32 @@ func (tr *traffic) stop() {
 // flow has n goroutines make calls.
 func (tr *traffic) flow(n int, call func(id string)) {
 	for range n {
+		ended := new(atomic.Int64)
+		tr.ended = append(tr.ended, ended)
 		tr.wg.Go(func() {
 			for !closed(tr.over) {
 				call(fmt.Sprint(tr.made.Add(1)))
+				ended.Add(1)
 			}
 		})
 	}
+}
+
+// settle waits until the calls that are under way have ended.
+func (tr *traffic) settle() {
+	tr.t.Helper()
+	before := make([]int64, len(tr.ended))
+	for i, n := range tr.ended {
+		before[i] = n.Load()
+	}
+	eventually(tr.t, "the calls end", func() bool {
+		for i, n := range tr.ended {
+			if n.Load() == before[i] {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // more waits until n more calls have been begun.
@@ -158,8 +180,12 @@ func (tr *traffic) more(n int64) {
 	eventually(tr.t, "calls go on", func() bool { return tr.made.Load() >= enough })
 }
 
-// kill stops a host, connections and all.
+// kill stops a host, connections and all, but not two that the same call is at:
+// it has three attempts, of which an answer that the first is still at work takes
+// one.
 func (tr *traffic) kill(h *host) {
+	tr.t.Helper()
+	tr.settle()
 	tr.kills.Add(1)
 	h.down()
 	tr.kills.Add(1)
@@ -170,7 +196,7 @@ func (tr *traffic) get(client pb.OrdersClient) func(string) {
 	return func(id string) {
 		o, err := client.Get(tr.t.Context(), &pb.GetRequest{Id: id})
 		if err != nil || o.Id != id {
-			tr.t.Errorf("Get(%s) = %v, %v, want its order", id, o, err)
+			tr.t.Errorf("Get(%s) = %v, %v (%v), want its order", id, o, err, errors.Unwrap(err))
 		}
 	}
 }
@@ -219,7 +245,7 @@ func (tr *traffic) placeOnce(client pb.OrdersClient) func(string) {
 		item := "with a key " + id
 		_, err := client.Place(tr.t.Context(), &pb.PlaceRequest{Item: item})
 		if n := tr.books.times(item); err != nil || n != 1 {
-			tr.t.Errorf("Place(%s) = %v, done %d times, want once and no error", item, err, n)
+			tr.t.Errorf("Place(%s) = %v (%v), done %d times, want once and no error", item, err, errors.Unwrap(err), n)
 		}
 	}
 }

@@ -28,16 +28,24 @@ func (s *seat) connected(ctx context.Context, call *backstay.Call) error {
 }
 
 // elsewhere makes the attempt that came to nothing again, as long as there is an
-// endpoint left. Unlike the rejection of a breaker it was sent, may have taken
-// long and has told those beneath, so each goes by a fork of its own: whether it
-// was sent, how long it took and when it has ended is not that of the others.
+// endpoint left that may be connected. Where there is no other, that is one which
+// an earlier attempt was given: this one may be the last that the call has, and
+// nothing of it was sent.
+//
+// Unlike the rejection of a breaker it was sent, may have taken long and has told
+// those beneath, so each goes by a fork of its own: whether it was sent, how long
+// it took and when it has ended is not that of the others.
 func (s *seat) elsewhere(ctx context.Context, call, last *backstay.Call, err error) error {
 	defer func() {
 		if last != nil { // a panic
 			last.Discard(backstay.ErrPanicked)
 		}
 	}()
-	for i := 0; i < maxRepicks && unconnected(err) && ctx.Err() == nil && s.Untried(ctx, call); i++ {
+	var lost []string
+	for i := 0; i < maxRepicks && unconnected(err) && ctx.Err() == nil; i++ {
+		if lost = append(lost, last.Endpoint); !s.open(ctx, call, lost) {
+			break
+		}
 		next, forkErr := call.Fork()
 		if forkErr != nil {
 			break
@@ -46,7 +54,7 @@ func (s *seat) elsewhere(ctx context.Context, call, last *backstay.Call, err err
 		failed := last
 		last = next
 		failed.Discard(err)
-		err = s.run(ctx, last)
+		err = s.place(ctx, last, lost)
 	}
 	adopted := last
 	last = nil

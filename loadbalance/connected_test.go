@@ -191,6 +191,33 @@ func TestRetryAboveAttemptsWithoutAConnection(t *testing.T) {
 	})
 }
 
+// Where those that are left to the last attempt of a call are not connected, it
+// goes where an earlier one was, for that works.
+//
+// L-23, G-11
+func TestAttemptWithoutAConnectionGoesBack(t *testing.T) {
+	for _, st := range strategies {
+		in(t, st, unejecting, []string{"a", "b"}, func(t *testing.T, b *loadbalance.Balancer, _ *service) {
+			for _, row := range []struct {
+				results  []error
+				attempts string
+				err      error
+			}{
+				{[]error{errDown, errUnconnected, nil}, "[1 2 2]", nil},
+				{[]error{errDown, errUnconnected, errDown}, "[1 2 2]", errDown},
+				{[]error{errDown, errUnconnected, errUnconnected}, "[1 2 2]", errUnconnected},
+			} {
+				v := visits{results: row.results}
+				err := v.under(retry.New(retry.Config{MaxAttempts: 2, NoBudget: true}), b, new(connections))(t.Context())
+				if !errors.Is(err, row.err) || fmt.Sprint(v.attempts) != row.attempts || v.to[0] == v.to[1] || v.to[2] != v.to[0] {
+					t.Errorf("%v with %v: the call = %v after attempts %v at %v, want %v after %s, the last where the first was",
+						st, row.results, err, v.attempts, v.to, row.err, row.attempts)
+				}
+			}
+		})
+	}
+}
+
 // Those beneath are told the end of an attempt when it has come, those above the
 // end of the call, and the answer has the time of the last attempt.
 func TestAttemptThatGoesElsewhereHasEnded(t *testing.T) {

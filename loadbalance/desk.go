@@ -66,5 +66,5 @@ func (d *Desk) choose(ctx context.Context, call *backstay.Call) (*Node, bool, er
 		return nil, false, b.none(cause{text: "none were found yet; Update or Follow brings them"})
 	}
 	call.Waited()
-	return d.seat.choose(ctx, call)
+	return d.seat.choose(ctx, call, nil)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/bits"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/backstay-go/backstay"
@@ -50,7 +51,8 @@ type query struct {
 	call  *backstay.Call
 	seat  *seat
 	avoid avoid
-	again bool // the strategy has chosen a node before that is passed over, or could be
+	lost  []string // the addresses that the attempt has found not to be connected
+	again bool     // the strategy has chosen a node before that is passed over, or could be
 }
 
 // avoid says which nodes a pick passes over.
@@ -58,7 +60,7 @@ type avoid uint8
 
 const (
 	tried   avoid = 1 << iota // those that the call was given before
-	blocked                   // those whose breaker is open, or that are not connected
+	blocked                   // those whose breaker is open, or that are not connected, or lost
 	probes                    // those that would be probed
 	trial                     // none, but the pick only finds out whether there is a node, and changes nothing
 )
@@ -68,7 +70,7 @@ func (q query) admits(n *Node) bool {
 	if q.avoid&tried != 0 && q.call.Tried(n.address) {
 		return false
 	}
-	return q.avoid&blocked == 0 || !q.seat.blocks(n)
+	return q.avoid&blocked == 0 || !q.seat.blocks(n) && !slices.Contains(q.lost, n.address)
 }
 
 func (q query) now() time.Duration { return q.seat.balancer.now(q.call) }

@@ -14,13 +14,16 @@ type seat struct {
 	connects bool      // one of them knows connections
 }
 
-// run makes one attempt at the endpoint that it picks. Where a breaker beneath
-// turns it away it picks again: that the breaker does not block when the pick
-// looks says little if many calls look at the same time, or if those that may
-// try a half-open one are under way.
-func (s *seat) run(ctx context.Context, call *backstay.Call) error {
+// run makes one attempt.
+func (s *seat) run(ctx context.Context, call *backstay.Call) error { return s.place(ctx, call, nil) }
+
+// place makes one attempt at the endpoint that it picks, and lost are those that
+// it has found not to be connected. Where a breaker beneath turns it away it picks
+// again: that the breaker does not block when the pick looks says little if many
+// calls look at the same time.
+func (s *seat) place(ctx context.Context, call *backstay.Call, lost []string) error {
 	for i := 0; ; i++ {
-		n, probe, err := s.choose(ctx, call)
+		n, probe, err := s.choose(ctx, call, lost)
 		if err != nil {
 			s.reject(call, err)
 			return err
@@ -100,12 +103,12 @@ const maxRepicks = 8
 // choose picks a node and marks it as tried. Where another attempt of the call
 // has marked it since the pick, it picks again, as long as there is one that is
 // left for this attempt.
-func (s *seat) choose(ctx context.Context, call *backstay.Call) (*Node, bool, error) {
+func (s *seat) choose(ctx context.Context, call *backstay.Call, lost []string) (*Node, bool, error) {
 	set, err := s.balancer.current(ctx, call)
 	if err != nil {
 		return nil, false, err
 	}
-	q := query{ctx: ctx, call: call, seat: s}
+	q := query{ctx: ctx, call: call, seat: s, lost: lost}
 	if len(s.blockers) > 0 {
 		q.avoid = blocked
 	}
@@ -135,5 +138,16 @@ func (s *seat) Untried(ctx context.Context, call *backstay.Call) bool {
 		return false
 	}
 	n, _ := set.root.pick(query{ctx: ctx, call: call, seat: s, avoid: tried | blocked | probes | trial})
+	return n != nil
+}
+
+// open reports whether there is a node for the call that is not blocked, and not
+// at one of the addresses that are lost.
+func (s *seat) open(ctx context.Context, call *backstay.Call, lost []string) bool {
+	set := s.balancer.set.Load()
+	if set == nil {
+		return false
+	}
+	n, _ := set.root.pick(query{ctx: ctx, call: call, seat: s, lost: lost, avoid: blocked | probes | trial})
 	return n != nil
 }

@@ -58,9 +58,13 @@ func (b *Breaker) Name() string { return b.cfg.Name }
 func (b *Breaker) State() State { return b.now.Load().state }
 
 // Blocks reports whether the breaker would turn a call away now. Unlike State it
-// knows when a cooldown is over: a balancer that passes over an endpoint whose
-// breaker blocks comes back to it with the call that tries it.
-func (b *Breaker) Blocks() bool { return b.now.Load().blocks() }
+// knows when a cooldown is over, and whether those that may try a half-open one
+// are under way: a balancer that passes over an endpoint whose breaker blocks
+// comes back to it with the call that tries it.
+func (b *Breaker) Blocks() bool {
+	g := b.now.Load()
+	return g.blocks() || b.full(g)
+}
 
 // Wrap returns next behind the breaker.
 func (b *Breaker) Wrap(next backstay.Func) backstay.Func {

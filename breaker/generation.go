@@ -25,7 +25,8 @@ type generation struct {
 	ripe      atomic.Bool
 
 	began  time.Duration
-	probes []*probe // HalfOpen: those under way; guarded by Breaker.mu
+	probes []*probe              // HalfOpen: those under way; guarded by Breaker.mu
+	taken  atomic.Pointer[probe] // HalfOpen: the oldest of them, where no other call can pass
 }
 
 // succeed counts a success and reports whether all is well.

@@ -77,7 +77,24 @@ func (b *Breaker) try() (*generation, *probe, []Change) {
 	}
 	p := &probe{began: now, report: report}
 	g.probes = append(g.probes, p)
+	b.take(g)
 	return g, p, changes
+}
+
+// take notes whether a call can pass before one of the probes has ended.
+func (b *Breaker) take(g *generation) {
+	var oldest *probe
+	if c := b.machine.Counts(); len(g.probes) > 0 && c.Requests-c.TotalExclusions >= uint32(b.cfg.Probes) {
+		oldest = g.probes[0]
+	}
+	g.taken.Store(oldest)
+}
+
+// full reports whether calls are turned away because the probes of g are under
+// way. Once one is late, the next call opens the breaker.
+func (b *Breaker) full(g *generation) bool {
+	p := g.taken.Load()
+	return p != nil && !b.late(p, clock.Now())
 }
 
 // settle reports the end of a probe, unless its generation is over.
@@ -89,6 +106,7 @@ func (b *Breaker) settle(g *generation, p *probe, o outcome, err error) []Change
 		return nil
 	}
 	g.probes = slices.Delete(g.probes, i, i+1)
+	defer b.take(g)
 	switch {
 	case o&failure != 0:
 		p.report(errFailed)

@@ -174,6 +174,48 @@ func TestRetryPrefersWhatItTriedToAnOpenBreaker(t *testing.T) {
 	}
 }
 
+// So it is while those that may try a breaker that is half-open are under way, and
+// then there is a pause, for it is the endpoint that has failed.
+//
+// L-22, B-8
+func TestRetryPrefersWhatItTriedToAHalfOpenBreakerThatIsTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		group := breaker.NewGroup(breaker.Config{ConsecutiveFailures: 3, FailureRate: breaker.Never, Probes: 1}, breaker.ByEndpoint)
+		b := balance(loadbalance.RoundRobin(), loadbalance.HealthConfig{ConsecutiveFailures: never, FailureRate: never}, "a", "b")
+		var s service
+		s.becomes("b", is(errDown))
+		for !group.Blocks("b") {
+			_ = s.under(b, group)(t.Context())
+		}
+		pass(7 * time.Second)
+		s.becomes("b", func(context.Context) error { <-time.After(10 * time.Second); return nil })
+		for range 2 { // one of them tries b
+			go func() { _ = s.under(b, group)(t.Context()) }()
+		}
+		synctest.Wait()
+		if got := node(t, b, "b").InFlight(); got != 1 {
+			t.Fatalf("InFlight() of b = %d, want the one that tries it", got)
+		}
+		for range 4 {
+			n := 0
+			s.becomes("a", func(context.Context) error {
+				if n++; n == 1 {
+					return errDown
+				}
+				return nil
+			})
+			began := time.Now()
+			if err := s.under(retry.New(retry.Config{NoBudget: true}), b, group)(t.Context()); err != nil || n != 2 {
+				t.Errorf("the call = %v after %d attempts at a, want nil after 2", err, n)
+			}
+			if time.Since(began) == 0 {
+				t.Error("the retry came at once, want a pause")
+			}
+		}
+		pass(time.Minute)
+	})
+}
+
 // L-23, H-45
 func TestRetryGoesToAnotherEndpoint(t *testing.T) {
 	for _, st := range strategies {

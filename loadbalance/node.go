@@ -30,6 +30,7 @@ type load struct {
 	calls   atomic.Int64  // in flight
 	waiting atomic.Uint64 // those without an answer, see wait
 	average atomic.Uint64 // see average
+	renewed atomic.Uint32 // the tick of the last observation, where a stream has renewed the average since, or 0
 	inverse atomic.Uint64 // a float64: 1/weight
 	state   atomic.Uint32
 	streak  atomic.Int32             // failures in a row

@@ -162,36 +162,67 @@ func (n *Node) observe(at, took time.Duration) {
 		was := average(n.average.Load())
 		is := float64(max(took, 1)) // 0 is for what is not known
 		if was != 0 {
-			is += (was.latency() - is) * kept(tick-uint32(was))
+			is += (was.latency() - is) * kept(tick-n.observed(was))
 		}
 		if n.average.CompareAndSwap(uint64(was), uint64(newAverage(is, tick))) {
+			n.forgetRenewal()
 			return
 		}
+	}
+}
+
+// observed returns the tick of the last observation in an average.
+func (n *Node) observed(a average) uint32 {
+	if tick := n.renewed.Load(); tick != 0 {
+		return tick
+	}
+	return uint32(a)
+}
+
+// forgetRenewal makes the tick of the average that of an observation. Most
+// averages were never renewed, and a load costs nothing.
+func (n *Node) forgetRenewal() {
+	if n.renewed.Load() != 0 {
+		n.renewed.Store(0)
 	}
 }
 
 // renew makes the average one of now, and no less than what is typical. A stream
 // does so that begins: its answer may never be a latency, and where there are
 // streams only, averages that nothing renews would be compared by their age.
+//
+// It is no observation: the next one weighs as much as it would have, so that a
+// stream that fails at once costs what a call costs that does.
 func (n *Node) renew(now time.Duration) {
 	tick := tickOf(now)
 	was := average(n.average.Load())
-	if is := max(was.at(tick), float64(n.balancer.typical(n))); is > 0 {
-		n.average.CompareAndSwap(uint64(was), uint64(newAverage(is, tick))) // or an answer has just done it
+	is := max(was.at(tick), float64(n.balancer.typical(n)))
+	if is == 0 || !n.average.CompareAndSwap(uint64(was), uint64(newAverage(is, tick))) { // or an answer has just done it
+		return
 	}
+	last := uint32(was)
+	if was == 0 {
+		last = tick - forgotten
+	}
+	n.renewed.CompareAndSwap(0, last)
 }
+
+// forgotten is so many ticks that nothing is left of an average.
+const forgotten = 1 << 20
 
 // shun makes the average the penalty, for a node that is to be ejected and must
 // not be. It fails fast, so the time that its failures stand for is short: it
 // would look idle and get nearly every call.
 func (n *Node) shun(at time.Duration) {
 	n.average.Store(uint64(newAverage(float64(penalty), tickOf(at))))
+	n.forgetRenewal()
 }
 
 // atLeastAsSlow makes the average no less than a latency.
 func (n *Node) atLeastAsSlow(at, latency time.Duration) {
 	if n.Latency() < latency {
 		n.average.Store(uint64(newAverage(float64(latency), tickOf(at))))
+		n.forgetRenewal()
 	}
 }
 

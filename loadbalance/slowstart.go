@@ -16,6 +16,7 @@ func (b *Balancer) warm(n *Node, err error) {
 	n.tally.reset(now)
 	n.streak.Store(0)
 	n.average.Store(0)
+	n.forgetRenewal()
 	n.probing.Store(0)
 	n.cameBack.Store(int64(now))
 	if b.health.SlowStart == Never {

@@ -41,6 +41,7 @@ type attempt struct {
 	reply   any     // of a unary one
 	end     *ending // of a stream
 
+	placed  atomic.Bool                       // it was given a connection to its endpoint
 	refused atomic.Bool                       // its endpoint has no connection, and others have
 	leased  atomic.Pointer[loadbalance.Lease] // of what was picked late, or nil
 	told    atomic.Bool                       // gRPC has told the end of it

@@ -129,6 +129,17 @@ func (c *channel) blocks(address string) bool {
 	return g != nil && g.blocks(address)
 }
 
+// connects reports whether the endpoint at address is being connected, or is so
+// by now.
+func (c *channel) connects(address string) bool {
+	g := c.attached.Load()
+	if g == nil {
+		return false
+	}
+	l := (*g.leaves.Load())[address]
+	return l != nil && l.link.Load().err == nil
+}
+
 // why returns what the channel knows of why a call found no endpoint, or "".
 func (c *channel) why() string {
 	if g := c.attached.Load(); g != nil {

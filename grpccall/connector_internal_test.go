@@ -101,8 +101,10 @@ func TestAnAttemptIsPinnedToTheEndpointThatThePolicyPicked(t *testing.T) {
 		refused bool
 	}{
 		{up, down, nil, codes.OK, false},
-		{connecting, up, balancer.ErrNoSubConnAvailable, codes.Unknown, false},
-		{connectivity.Idle, up, balancer.ErrNoSubConnAvailable, codes.Unknown, false},
+		{connecting, up, nil, codes.Unavailable, true},
+		{connecting, down, balancer.ErrNoSubConnAvailable, codes.Unknown, false},
+		{connectivity.Idle, up, nil, codes.Unavailable, true},
+		{connectivity.Idle, connecting, balancer.ErrNoSubConnAvailable, codes.Unknown, false},
 		{down, up, nil, codes.Unavailable, true},
 		{down, down, errors.New("grpccall: no connection to a: a is down"), codes.Unknown, false},
 		{down, connecting, errors.New("grpccall: no connection to a: a is down"), codes.Unknown, false},

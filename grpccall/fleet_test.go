@@ -43,6 +43,11 @@ func (h *host) up(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.serve(lis)
+}
+
+// serve has h answer on lis.
+func (h *host) serve(lis net.Listener) {
 	h.addr = lis.Addr().String()
 	h.grpc = grpc.NewServer(append(h.opts, grpc.StatsHandler(connections{h}))...)
 	pb.RegisterOrdersServer(h.grpc, &h.server)

@@ -75,8 +75,9 @@ func (c *channel) settle(ctx context.Context) error {
 	return nil
 }
 
-// persists reports whether the call would rather wait than fail with err. Only
-// wait-for-ready calls do, and only for endpoints and connections.
+// persists reports whether the call would rather wait than fail with err. Any
+// does while its endpoint is being connected, and there is no other for it;
+// wait-for-ready calls do for endpoints and connections.
 func (g gate) persists(ctx context.Context, call *backstay.Call, err error) bool {
 	if err == nil || ctx.Err() != nil || backstay.Classify(err) != backstay.Transient {
 		return false
@@ -85,7 +86,7 @@ func (g gate) persists(ctx context.Context, call *backstay.Call, err error) bool
 	case noEndpoint:
 		return len(g.channel.balancer.Nodes()) == 0 && !g.channel.over() && g.channel.waitsForReady(call)
 	case notConnected:
-		return g.channel.waitsForReady(call)
+		return g.channel.connects(call.Endpoint) || g.channel.waitsForReady(call)
 	}
 	return false
 }
@@ -122,7 +123,7 @@ func (g gate) persist(ctx context.Context, call, last *backstay.Call, next backs
 		failed := last
 		last = again
 		failed.Discard(err)
-		if err = next(ctx, last); !g.persists(ctx, call, err) {
+		if err = next(ctx, last); !g.persists(ctx, last, err) {
 			break
 		}
 		wait(ctx, changed, backstay.TypeOf(err) == noEndpoint)

@@ -58,10 +58,22 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 		return balancer.PickResult{}, src.fault
 	}
 	a := attemptOf(info.Ctx)
-	if a != nil && a.endpoint != "" && a.channel == src.channel {
+	if a != nil && a.endpoint != "" && a.channel == src.channel && !p.stranded(a) {
 		return p.pinned(a)
 	}
 	return p.late(src, a, info)
+}
+
+// stranded reports whether a had a connection that it has lost, and others have
+// one. No server has looked at what gRPC makes again by itself, so it may go to
+// any, and of a stream the policy cannot make it again.
+func (p *picker) stranded(a *attempt) bool {
+	g := p.connector
+	if !a.placed.Load() || g.ready.Load() == 0 {
+		return false
+	}
+	l := (*g.leaves.Load())[a.endpoint]
+	return l == nil || l.link.Load().state != connectivity.Ready
 }
 
 // pinned returns the connection to the endpoint of a. Where there is none, a
@@ -69,23 +81,24 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 func (p *picker) pinned(a *attempt) (balancer.PickResult, error) {
 	g := p.connector
 	l := (*g.leaves.Load())[a.endpoint]
-	if l == nil {
-		if a.channel.own {
-			g.connect(a.endpoint, dial(a.endpoint))
-			return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
-		}
+	switch {
+	case l == nil && a.channel.own:
+		g.connect(a.endpoint, dial(a.endpoint))
+		return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
+	case l == nil:
 		a.refuse()
 		return balancer.PickResult{}, status.Error(codes.Unavailable, "grpccall: no connection to "+a.endpoint+": the resolver does not have it any more")
 	}
 	k := l.link.Load()
 	switch {
 	case k.state == connectivity.Ready:
+		a.placed.Store(true)
 		return k.result, nil
-	case k.state != connectivity.TransientFailure:
-		return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
-	case g.ready.Load() > 0:
+	case k.refusal != nil && g.ready.Load() > 0:
 		a.refuse()
 		return balancer.PickResult{}, k.refusal
+	case k.err == nil:
+		return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
 	}
 	return balancer.PickResult{}, k.err
 }

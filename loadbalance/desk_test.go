@@ -288,6 +288,97 @@ func TestFailedLeasesEject(t *testing.T) {
 	}
 }
 
+// What a stream does to the average when it begins takes nothing from the weight
+// of its failure.
+//
+// L-3
+func TestFailingFastDrawsNoStreams(t *testing.T) {
+	for name, k := range map[string]kind{"unary": unary, "stream": stream} {
+		for oneIn, health := range map[int]loadbalance.HealthConfig{1: unejecting, 4: {}} {
+			in(t, loadbalance.PeakEWMA(), health, []string{"a", "b", "c"}, func(t *testing.T, b *loadbalance.Balancer, _ *service) {
+				d := b.Desk(nil)
+				got := map[string]int{}
+				for range 600 {
+					pass(20 * time.Millisecond)
+					l := mustLease(t, as(t.Context(), k), d)
+					if got[l.Address()]++; l.Address() == "a" && got["a"] > 20 && got["a"]%oneIn == 0 {
+						l.End(errDown)
+						continue
+					}
+					time.AfterFunc(5*time.Millisecond, l.Answered)
+					time.AfterFunc(10*time.Second, func() { l.End(nil) })
+				}
+				pass(time.Minute)
+				if got["a"] > 120 {
+					t.Errorf("%s: of 600 calls a, where one in %d failed at once, got %d; want 120 at most", name, oneIn, got["a"])
+				}
+			})
+		}
+	}
+}
+
+// An answer that comes when there has been none for long weighs much, and one
+// right after another little, also where streams have begun in between.
+//
+// L-2
+func TestAnAnswerWeighsByTheTimeSinceTheLast(t *testing.T) {
+	in(t, loadbalance.PeakEWMA(), unejecting, []string{"a"}, func(t *testing.T, b *loadbalance.Balancer, _ *service) {
+		d, n := b.Desk(nil), b.Nodes()[0]
+		answer := func(took time.Duration, end func(*loadbalance.Lease)) {
+			l := mustLease(t, as(t.Context(), stream), d)
+			pass(took)
+			end(l)
+		}
+		ok := func(l *loadbalance.Lease) { l.Answered(); l.End(nil) }
+		fail := func(l *loadbalance.Lease) { l.End(errDown) }
+		for _, row := range []struct {
+			name        string
+			since, took time.Duration
+			end         func(*loadbalance.Lease)
+			least, most time.Duration // of the average
+		}{
+			{"the first", 0, 10 * time.Millisecond, ok, 10 * time.Millisecond, 10 * time.Millisecond},
+			{"one long after", time.Minute, 100 * time.Millisecond, ok, 95 * time.Millisecond, 100 * time.Millisecond},
+			{"a failure right after", 0, 0, fail, 95 * time.Millisecond, 110 * time.Millisecond},
+			{"a failure long after", time.Minute, 0, fail, 1950 * time.Millisecond, 2 * time.Second},
+		} {
+			pass(row.since)
+			answer(row.took, row.end)
+			if got := n.Latency(); got < row.least-time.Microsecond || got > row.most+time.Microsecond {
+				t.Errorf("Latency() after %s = %v, want %v to %v", row.name, got, row.least, row.most)
+			}
+		}
+	})
+}
+
+// gRPC may find the endpoint of an attempt gone, and have another picked.
+//
+// L-8, L-18
+func TestAnAttemptThatADeskTakesElsewhereSaysNothingOfItsEndpoint(t *testing.T) {
+	in(t, loadbalance.RoundRobin(), loadbalance.HealthConfig{}, []string{"a", "b"}, func(t *testing.T, b *loadbalance.Balancer, _ *service) {
+		d := b.Desk(func(address string) bool { return address == "a" })
+		call := backstay.Bind(backstay.New(b), backstay.Op[int, int]{
+			Do: func(ctx context.Context, call *backstay.Call, _ int) (int, error) {
+				l, err := d.Pick(ctx, call)
+				if err != nil || l.Address() != "b" || call.Endpoint != "b" {
+					t.Fatalf("Pick() = %v, %v, and the attempt is at %s; want b", l, err, call.Endpoint)
+				}
+				pass(time.Second)
+				l.End(errDown)
+				return 0, errDown
+			},
+		})
+		for range 2 {
+			_, _ = call(t.Context(), 0)
+		}
+		for address, want := range map[string]int{"a": 0, "b": 3} { // the attempt whose endpoint was b counts twice
+			if n := node(t, b, address); n.Failures() != want || (n.Latency() != 0) != (want > 0) || n.InFlight() != 0 || n.Waiting() != 0 {
+				t.Errorf("Failures, Latency, InFlight, Waiting of %s = %d, %v, %d, %d; want %d, and none in flight", address, n.Failures(), n.Latency(), n.InFlight(), n.Waiting(), want)
+			}
+		}
+	})
+}
+
 // L-22
 func TestDeskPassesOverWhatIsBlocked(t *testing.T) {
 	for _, st := range strategies {

@@ -36,7 +36,8 @@ func (s *seat) place(ctx context.Context, call *backstay.Call, lost []string) er
 	}
 }
 
-// try makes the attempt a.
+// try makes the attempt a. Where a Desk has picked another endpoint for it in the
+// end, a says nothing about its own.
 func (s *seat) try(ctx context.Context, call *backstay.Call, a attempt) error {
 	n := a.node
 	a.begin()
@@ -50,7 +51,7 @@ func (s *seat) try(ctx context.Context, call *backstay.Call, a attempt) error {
 	}()
 	err := s.next(ctx, call)
 	at := s.balancer.ended(call)
-	away := err != nil && s.turnedAway(call, err)
+	away := call.Endpoint != a.node.address || err != nil && s.turnedAway(call, err)
 	v := judge(ctx, call, n, at-a.began, err)
 	judged = true
 	a.answered()

@@ -155,7 +155,7 @@ func (c *channel) why() string {
 	if conn == nil || conn.GetState() == connectivity.Ready {
 		return ""
 	}
-	return fmt.Sprintf("the resolver of %s has not found any address yet", conn.CanonicalTarget())
+	return fmt.Sprintf("the resolver of %s has not found any address yet, or the service config of the channel chooses another balancer", conn.CanonicalTarget())
 }
 
 // next returns a context that ends when something changes in the connections.

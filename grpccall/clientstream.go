@@ -50,7 +50,8 @@ func (s *stream) Context() context.Context {
 }
 
 // SendMsg sends m. Where only the server streams, that begins the call, and an m
-// that is no proto.Message must not change before the call has ended.
+// that cannot be copied, being no message of protobuf's or a type around one, must
+// not change before the call has ended.
 func (s *stream) SendMsg(m any) error {
 	if !s.desc.ClientStreams {
 		if first, err := s.keep(m); err != nil {
@@ -126,6 +127,9 @@ func (s *stream) RecvMsg(m any) error {
 	}
 	s.tell(err)
 	s.rethrow()
+	if err == io.EOF {
+		return err
+	}
 	return s.limited(err)
 }
 
@@ -133,7 +137,7 @@ func (s *stream) RecvMsg(m any) error {
 // policy is found in it that has ended it.
 func (s *stream) limited(err error) error {
 	o, ok := s.inner.(*opened)
-	if !ok || unlessEOF(err) == nil || o.ctx.Err() == nil || context.Cause(o.ctx) == o.ctx.Err() {
+	if !ok || err == nil || o.ctx.Err() == nil || context.Cause(o.ctx) == o.ctx.Err() {
 		return err
 	}
 	return s.client.outward(o.failure(err))

@@ -119,6 +119,22 @@ func TestAnAttemptIsPinnedToTheEndpointThatThePolicyPicked(t *testing.T) {
 	}
 }
 
+// What the resolver says has nothing to do with a call that no endpoint is for,
+// say for want of a key.
+func TestWhatTheResolverSaysIsToldWhereItMatters(t *testing.T) {
+	c, g, _ := attached(t, map[string]connectivity.State{"a": connectivity.Ready})
+	g.ResolverError(errors.New("on fire"))
+	for class, want := range map[backstay.Class]string{
+		backstay.Transient: "none: the resolver: on fire",
+		backstay.Permanent: "none",
+	} {
+		err := (&client{channel: c}).outward(&backstay.Error{Type: noEndpoint, Class: class, Err: errors.New("none")})
+		if got := status.Convert(err).Message(); got != want {
+			t.Errorf("the call that found no endpoint, which is %v, says %q, want %q", class, got, want)
+		}
+	}
+}
+
 func TestAnEndpointThatHasLeftIsRefused(t *testing.T) {
 	c, g, _ := attached(t, map[string]connectivity.State{"a": connectivity.Ready})
 	a, info := pinnedTo(c, "gone")

@@ -24,7 +24,7 @@ func (c *channel) deposed(ctx context.Context) bool {
 }
 
 var errDeposed = &backstay.Error{
-	Err: status.Error(codes.FailedPrecondition, "grpccall: the service config of the channel does not choose the balancer \""+Name+"\", so the policy's cannot pick: "+
+	Err: status.Error(codes.FailedPrecondition, "grpccall: the service config of the channel does not choose the balancer of the policy, so that cannot pick: "+
 		"give Config.ServiceConfig in place of grpc.WithDefaultServiceConfig, and add grpc.WithDisableServiceConfig where the resolver brings another"),
 	Class:   backstay.Permanent,
 	NotSent: true,

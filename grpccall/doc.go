@@ -42,7 +42,8 @@
 // final. Where the client streams there is one attempt that opens; it is
 // protected by everything else in the policy. What is sent may be changed as soon
 // as SendMsg has returned, as gRPC promises; of messages that are not protobuf's,
-// and cannot be copied, that is so only when the call has ended.
+// or types around them, and cannot be copied, that is so only when the call has
+// ended.
 //
 // An attempt on a stream has answered when its headers have come. So a
 // timeout.Attempt bounds the time until then, and not the stream: also of one on

@@ -33,10 +33,10 @@ func (c *client) outward(err error) error {
 	return &callError{err: err, status: st}
 }
 
-// gotNowhere reports whether err is the end of a call that found no endpoint, or
-// had no attempt in its time.
+// gotNowhere reports whether err is the end of a call that found no endpoint
+// where there may be one later, or had no attempt in its time.
 func gotNowhere(err error) bool {
-	return backstay.TypeOf(err) == noEndpoint || failureIn(err) == nil && errors.Is(err, context.DeadlineExceeded)
+	return backstay.TypeOf(err) == noEndpoint && backstay.Classify(err) == backstay.Transient || failureIn(err) == nil && errors.Is(err, context.DeadlineExceeded)
 }
 
 // A callError is the end of a call as a status, over the error of the policy.

@@ -177,7 +177,7 @@ func (s *stream) tell(err error) {
 		if s.cancel != nil {
 			defer s.cancel()
 		}
-		s.r.finish(unlessEOF(err))
+		s.r.finish(s.limited(unlessEOF(err)))
 	}
 }
 

@@ -158,10 +158,16 @@ func TestACallTimeoutEndsTheStream(t *testing.T) {
 	s := &server{watch: endless(nil)}
 	calls := newTally()
 	c := start(t, s, backstay.New(calls, timeout.Call(100*time.Millisecond), attempting(3)), grpccall.Config{})
-	got, err := watchAll(t.Context(), c)
-	var limit *timeout.Error
-	if got != "0" || status.Code(err) != codes.DeadlineExceeded || !errors.As(err, &limit) || limit.Scope != "call" {
-		t.Errorf("Watch() = %q, %v, want 0 and DeadlineExceeded, which is a timeout.Error", got, err)
+	finished := make(chan error, 2)
+	got, err := watchAll(t.Context(), c, grpc.OnFinish(func(err error) { finished <- err }))
+	if got != "0" {
+		t.Errorf("Watch() = %q, want 0", got)
+	}
+	for who, err := range map[string]error{"Watch() =": err, "OnFinish was told": <-finished} {
+		var limit *timeout.Error
+		if status.Code(err) != codes.DeadlineExceeded || !errors.As(err, &limit) || limit.Scope != "call" {
+			t.Errorf("%s %v, want DeadlineExceeded, which is a timeout.Error", who, err)
+		}
 	}
 	if err := calls.end(t); backstay.TypeOf(err) != "timeout" {
 		t.Errorf("OnDone was told %v, a %s, want a timeout", err, backstay.TypeOf(err))

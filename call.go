@@ -25,7 +25,8 @@ type Call struct {
 	Target string
 
 	// Endpoint is the address this attempt goes to, set with Try by a balancer.
-	// Before the pick it is that of the previous attempt.
+	// Before the pick it is that of the previous attempt, and after the attempt
+	// it may be another, see Move.
 	Endpoint string
 
 	// IdempotencyKey makes it harmless to send an unsafe call twice, because
@@ -58,6 +59,7 @@ type state struct {
 	sent   bool // the function was entered by this attempt itself
 	forked bool // there were forks, of which the first took the request
 	barred bool
+	moved  bool
 	dead   bool // over; only set where poison is
 	began  time.Duration
 	ended  time.Duration
@@ -166,6 +168,14 @@ func (c *Call) Bar() { c.check(); c.barred = true }
 
 // Barred reports whether Bar was called on this attempt.
 func (c *Call) Barred() bool { c.check(); return c.barred }
+
+// Move says that this attempt has ended at another endpoint than the balancer
+// gave it, as where gRPC makes it again by itself: its end says nothing about
+// that one. It sets Endpoint.
+func (c *Call) Move(endpoint string) { c.check(); c.Endpoint, c.moved = endpoint, true }
+
+// Moved reports whether Move was called on this attempt.
+func (c *Call) Moved() bool { c.check(); return c.moved }
 
 // check panics where a Call is used after its end. In builds without the race
 // detector it compiles to nothing.

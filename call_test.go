@@ -382,3 +382,24 @@ func TestBarIsOfOneAttempt(t *testing.T) {
 		return nil
 	}))
 }
+
+func TestMoveIsOfOneAttempt(t *testing.T) {
+	_ = do(ok, around(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+		mark := call.Begin()
+		call.Move("b")
+		if !call.Moved() || call.Endpoint != "b" {
+			t.Errorf("Moved(), Endpoint after Move = %v, %q, want true, b", call.Moved(), call.Endpoint)
+		}
+		a := call.Split(mark)
+		b, _ := call.Fork()
+		if !a.Moved() || b.Moved() || call.Moved() {
+			t.Errorf("Moved() = %v, %v, %v, want true, false, false", a.Moved(), b.Moved(), call.Moved())
+		}
+		b.Discard(nil)
+		call.Adopt(a)
+		if !call.Moved() || call.Endpoint != "b" {
+			t.Errorf("Moved(), Endpoint after Adopt = %v, %q, want true, b", call.Moved(), call.Endpoint)
+		}
+		return nil
+	}))
+}

@@ -56,14 +56,14 @@ type Mark struct {
 func (c *Call) Split(m Mark) *Call {
 	c.check()
 	f := c.child(c.self.split(m.request))
-	f.sent, f.barred, f.began, f.ended = c.sent, c.barred, c.began, c.ended
+	f.sent, f.barred, f.moved, f.began, f.ended = c.sent, c.barred, c.moved, c.began, c.ended
 	f.sentBelow.Store(c.sentBelow.Load())
 	for i := m.onDone; i < c.onDone.n; i++ {
 		f.onDone.add(c.onDone.at(i))
 	}
 	c.onDone.truncate(m.onDone)
 	c.sentBelow.Store(f.Sent())
-	c.sent, c.barred, c.ended = false, false, 0
+	c.sent, c.barred, c.moved, c.ended = false, false, false, 0
 	return f
 }
 
@@ -76,7 +76,7 @@ func (c *Call) Adopt(f *Call) {
 		panic("backstay: Adopt of a call that was not forked from this one")
 	}
 	c.Endpoint = f.Endpoint
-	c.barred = f.barred
+	c.barred, c.moved = f.barred, f.moved
 	c.ended = f.ended
 	c.onDone.take(&f.onDone)
 	c.self.adopt(f)

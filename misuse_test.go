@@ -67,6 +67,8 @@ func TestACallUsedAfterItsEndPanics(t *testing.T) {
 		"Ended":     func(c *backstay.Call) { c.Ended() },
 		"Fork":      func(c *backstay.Call) { _, _ = c.Fork() },
 		"Held":      func(c *backstay.Call) { c.Held() },
+		"Move":      func(c *backstay.Call) { c.Move("a") },
+		"Moved":     func(c *backstay.Call) { c.Moved() },
 		"OnDone":    func(c *backstay.Call) { c.OnDone(func(error) {}) },
 		"Repeatable": func(c *backstay.Call) {
 			c.Repeatable(nil)

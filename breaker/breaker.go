@@ -17,6 +17,7 @@ import (
 type Breaker struct {
 	cfg Config
 	now atomic.Pointer[generation]
+	one bool // it is for one endpoint
 
 	mu        sync.Mutex // guards what follows, and changes of now
 	machine   machine
@@ -100,6 +101,9 @@ func (b *Breaker) run(ctx context.Context, call *backstay.Call, next backstay.Fu
 	o := success
 	if err != nil || b.cfg.SlowAfter > 0 {
 		o = b.judge(ctx, call, err)
+	}
+	if b.one && elsewhere(call, err) {
+		o = excluded
 	}
 	returned = true
 	b.report(call, g, p, o, err)

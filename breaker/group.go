@@ -21,7 +21,9 @@ type Key struct {
 
 // The usual keys.
 var (
-	// ByEndpoint gives each endpoint a breaker. It stands under the balancer.
+	// ByEndpoint gives each endpoint a breaker. It stands under the balancer, and
+	// leaves out attempts that could not be sent there for want of a connection,
+	// and those that ended elsewhere (Call.Moved).
 	ByEndpoint = Key{"endpoint", func(_ context.Context, c *backstay.Call) string { return c.Endpoint }, true}
 	// ByTarget gives each target a breaker: in an HTTP policy, each host.
 	ByTarget = Key{"target", func(_ context.Context, c *backstay.Call) string { return c.Target }, false}
@@ -86,7 +88,9 @@ func (g *Group) fresh(key string) *Breaker {
 	default:
 		cfg.Name += "/" + key
 	}
-	return New(cfg)
+	b := New(cfg)
+	b.one = g.key.endpoint
+	return b
 }
 
 // String returns "breaker(name by key)".

@@ -63,6 +63,67 @@ func TestAGroupKeepsABreakerPerKey(t *testing.T) {
 	}
 }
 
+// The end of an attempt at another endpoint, or of one for which there was no
+// connection, is not this endpoint's.
+//
+// B-15
+func TestABreakerByEndpointLeavesOutWhatEndsElsewhere(t *testing.T) {
+	unconnected := &backstay.Error{Err: errSick, Class: backstay.Transient, Type: "not_connected", NotSent: true}
+	for _, row := range []struct {
+		name string
+		move bool
+		err  error
+		left bool
+	}{
+		{"success", false, nil, false},
+		{"failure", false, errSick, false},
+		{"moved, success", true, nil, true},
+		{"moved, failure", true, errSick, true},
+		{"no connection", false, unconnected, true},
+		{"sent over a connection that others lack", false, &backstay.Error{Err: errSick, Class: backstay.Transient, Type: "not_connected"}, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			byEndpoint := breaker.NewGroup(breaker.Config{ConsecutiveFailures: 1, Cooldown: s, Probes: 1}, breaker.ByEndpoint)
+			byTarget := breaker.NewGroup(breaker.Config{ConsecutiveFailures: 1}, breaker.ByTarget)
+			call := backstay.Bind(backstay.New(on("orders", "a"), byTarget, byEndpoint), backstay.Op[int, int]{
+				Do: func(_ context.Context, call *backstay.Call, _ int) (int, error) {
+					if row.move {
+						call.Move("b")
+					}
+					return 0, row.err
+				},
+			})
+			want := Closed
+			if row.err != nil && !row.left {
+				want = Open
+			}
+			_, _ = call(t.Context(), 0)
+			if got := byEndpoint.State("a"); got != want {
+				t.Errorf("%s: State() of the endpoint's breaker = %v, want %v", row.name, got, want)
+			}
+			if got := byTarget.State("orders"); (got == Open) != (row.err != nil) {
+				t.Errorf("%s: State() of the target's breaker = %v, want open if the call failed", row.name, got)
+			}
+			byTarget.Forget("orders")
+			byEndpoint.Breaker("a").ForceOpen()
+			byEndpoint.Breaker("a").Reset()
+			_ = do(t.Context(), backstay.New(on("", "a"), byEndpoint), after(0, errSick))
+			pass(2 * s)
+			for range 2 { // of which the second is a probe only if the first has given its place back
+				_, _ = call(t.Context(), 0)
+			}
+			if want = HalfOpen; row.err == nil && !row.left {
+				want = Closed
+			} else if !row.left {
+				want = Open
+			}
+			if got := byEndpoint.State("a"); got != want {
+				t.Errorf("%s, of a probe: State() = %v, want %v", row.name, got, want)
+			}
+		})
+	}
+}
+
 func TestCallsWithoutAKeyShareABreaker(t *testing.T) {
 	g := breaker.NewGroup(breaker.Config{Name: "shop", ConsecutiveFailures: 1}, breaker.ByTarget)
 	_ = do(t.Context(), g, after(0, errSick))

@@ -45,6 +45,17 @@ func (b *Breaker) judgeError(ctx context.Context, call *backstay.Call, err error
 	return b.weigh(err)
 }
 
+// notConnected is the type of an error that says that there was no connection to
+// the endpoint while there was one to others.
+const notConnected = "not_connected"
+
+// elsewhere reports whether an attempt has ended at another endpoint than it was
+// for, or is to be made at one: balancers know what is connected, and one call
+// that waits for a connection looks often.
+func elsewhere(call *backstay.Call, err error) bool {
+	return call.Moved() || err != nil && backstay.TypeOf(err) == notConnected && backstay.NotSent(err)
+}
+
 // weigh returns what err says by itself.
 func (b *Breaker) weigh(err error) outcome {
 	class := backstay.Classify(err)

@@ -28,7 +28,8 @@ const (
 // becomes of it.
 type attempt struct {
 	context.Context
-	keyed    bool   // it has an idempotency key
+	request  *Request
+	key      string // the idempotency key, or ""
 	target   string // of its channel, or ""
 	endpoint string // where the policy's balancer sends it, or ""
 	channel  *channel
@@ -78,11 +79,11 @@ func (a *attempt) Deadline() (time.Time, bool) {
 }
 
 // start makes a an attempt under ctx.
-func (a *attempt) start(ctx context.Context, call *backstay.Call, c *client, cc *grpc.ClientConn) {
+func (a *attempt) start(ctx context.Context, call *backstay.Call, c *client, r *Request) {
 	a.Context = outgoing(ctx, call)
 	a.peer.Addr = nowhere{}
-	a.call, a.keyed = call, call.IdempotencyKey != ""
-	if conn := c.connection(cc); conn != nil {
+	a.call, a.request, a.key = call, r, call.IdempotencyKey
+	if conn := c.connection(r.conn); conn != nil {
 		a.target = conn.whole
 	}
 	if c.channel != nil {
@@ -114,6 +115,22 @@ func (a *attempt) over() {
 	a.mu.Lock()
 	a.call = nil
 	a.mu.Unlock()
+}
+
+// place says that the attempt has a connection to its endpoint.
+func (a *attempt) place() {
+	a.placed.Store(true)
+	if a.leased.Load() != nil {
+		a.leased.Store(nil) // it was elsewhere, and is back
+	}
+}
+
+// moved tells the policy where the attempt has been if that is not where the
+// policy's balancer sent it.
+func (a *attempt) moved(call *backstay.Call) {
+	if l := a.leased.Load(); l != nil && a.endpoint != "" && l.Address() != a.endpoint {
+		call.Move(l.Address())
+	}
 }
 
 // refuse says that the endpoint of the attempt has no connection while others

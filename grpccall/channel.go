@@ -23,7 +23,8 @@ type channel struct {
 	id            string
 	balancer      *loadbalance.Balancer
 	stack         []backstay.Middleware
-	own           bool // the endpoints come from elsewhere than a resolver
+	breakers      []blocker // those of them that are by endpoint
+	own           bool      // the endpoints come from elsewhere than a resolver
 	health        health
 	waitsForReady func(*backstay.Call) bool
 
@@ -51,10 +52,27 @@ func newChannel(p *backstay.Policy, cfg Config) *channel {
 		panic(fmt.Sprintf("grpccall: the policy picks endpoints with a %T, which knows nothing of connections; use a loadbalance.Balancer, with loadbalance.Custom for a strategy of your own", c.stack[at]))
 	}
 	c.own = cfg.IgnoreResolver || len(c.balancer.Addresses()) > 0 && !fed.has(c.balancer)
+	for _, m := range c.stack[at:] {
+		if b, ok := m.(blocker); ok && b.Traits().NeedsEndpoint {
+			c.breakers = append(c.breakers, b)
+		}
+	}
 	c.stack = append(slices.Insert(c.stack, at, backstay.Middleware(gate{c})), connected{c})
 	c.follow()
 	channels.add(c)
 	return c
+}
+
+// A blocker turns calls away by their endpoint.
+type blocker interface {
+	backstay.Part
+	Blocks(endpoint string) bool
+}
+
+// turnsAway reports whether a breaker beneath the balancer turns away what is for
+// the endpoint at address.
+func (c *channel) turnsAway(address string) bool {
+	return slices.ContainsFunc(c.breakers, func(b blocker) bool { return b.Blocks(address) })
 }
 
 // picks reports whether m picks endpoints.
@@ -127,17 +145,6 @@ func (c *channel) wake() {
 func (c *channel) blocks(address string) bool {
 	g := c.attached.Load()
 	return g != nil && g.blocks(address)
-}
-
-// connects reports whether the endpoint at address is being connected, or is so
-// by now.
-func (c *channel) connects(address string) bool {
-	g := c.attached.Load()
-	if g == nil {
-		return false
-	}
-	l := (*g.leaves.Load())[address]
-	return l != nil && l.link.Load().err == nil
 }
 
 // why returns what the channel knows of why a call found no endpoint, or "".

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/breaker"
 	"github.com/backstay-go/backstay/internal/race"
 	"github.com/backstay-go/backstay/loadbalance"
 )
@@ -48,7 +49,13 @@ func (subConn) GetOrBuildProducer(balancer.ProducerBuilder) (balancer.Producer, 
 // states.
 func attached(t testing.TB, states map[string]connectivity.State) (*channel, *connector, *world) {
 	t.Helper()
-	c := newChannel(backstay.New(loadbalance.NewBalancer(loadbalance.Config{})), Config{NoHealth: true})
+	return attachedTo(t, backstay.New(loadbalance.NewBalancer(loadbalance.Config{})), states)
+}
+
+// attachedTo is attached, with a policy.
+func attachedTo(t testing.TB, p *backstay.Policy, states map[string]connectivity.State) (*channel, *connector, *world) {
+	t.Helper()
+	c := newChannel(p, Config{NoHealth: true})
 	w := &world{}
 	g := newConnector(w, balancer.BuildOptions{})
 	t.Cleanup(g.Close)
@@ -83,7 +90,7 @@ func (f fixed) Pick(balancer.PickInfo) (balancer.PickResult, error) { return f.r
 
 // pinnedTo returns what gRPC picks for an attempt that the policy has picked for.
 func pinnedTo(c *channel, address string) (*attempt, balancer.PickInfo) {
-	a := &attempt{Context: context.Background(), endpoint: address, channel: c}
+	a := &attempt{Context: context.Background(), endpoint: address, channel: c, target: c.attached.Load().target, request: &Request{}}
 	return a, balancer.PickInfo{Ctx: a, FullMethodName: "/orders.v1.Orders/Get"}
 }
 
@@ -101,9 +108,9 @@ func TestAnAttemptIsPinnedToTheEndpointThatThePolicyPicked(t *testing.T) {
 		refused bool
 	}{
 		{up, down, nil, codes.OK, false},
-		{connecting, up, nil, codes.Unavailable, true},
+		{connecting, up, nil, codes.OK, false}, // goes to the other
 		{connecting, down, balancer.ErrNoSubConnAvailable, codes.Unknown, false},
-		{connectivity.Idle, up, nil, codes.Unavailable, true},
+		{connectivity.Idle, up, nil, codes.OK, false},
 		{connectivity.Idle, connecting, balancer.ErrNoSubConnAvailable, codes.Unknown, false},
 		{down, up, nil, codes.Unavailable, true},
 		{down, down, errors.New("grpccall: no connection to a: a is down"), codes.Unknown, false},
@@ -115,6 +122,90 @@ func TestAnAttemptIsPinnedToTheEndpointThatThePolicyPicked(t *testing.T) {
 		_, err := g.picker.Pick(info)
 		if status.Code(err) != r.code || r.err != nil && err.Error() != r.err.Error() || a.refused.Load() != r.refused {
 			t.Errorf("Pick() of a, %v, beside one that is %v = %v, refused %v, want %v (%v), refused %v", r.a, r.b, err, a.refused.Load(), r.code, r.err, r.refused)
+		}
+	}
+}
+
+// A breaker beneath the policy's balancer is heeded by the pick of what is made
+// again, too.
+//
+// L-22
+func TestAnAttemptThatMovesPassesOverOpenBreakers(t *testing.T) {
+	group := breaker.NewGroup(breaker.Config{Cooldown: time.Hour}, breaker.ByEndpoint)
+	group.Breaker("b").ForceOpen()
+	up := connectivity.Ready
+	c, g, _ := attachedTo(t, backstay.New(loadbalance.NewBalancer(loadbalance.Config{}), group), map[string]connectivity.State{"a": up, "b": up, "c": up})
+	for range 10 {
+		a, info := pinnedTo(c, "a")
+		set(g, "a", up)
+		if _, err := g.picker.Pick(info); err != nil || a.leased.Load() != nil {
+			t.Fatalf("Pick() of a, which is connected = %v, elsewhere %v; want a", err, a.leased.Load())
+		}
+		set(g, "a", connectivity.TransientFailure)
+		got, err := g.picker.Pick(info)
+		if err != nil || a.leased.Load().Address() != "c" {
+			t.Fatalf("Pick() of a, which has lost its connection, beside b, whose breaker is open, and c = %v, at %v; want c", err, a.leased.Load())
+		}
+		got.Done(balancer.DoneInfo{})
+	}
+}
+
+// A place that is back takes the attempt again.
+func TestAnAttemptThatMovesAndComesBackHasNotMoved(t *testing.T) {
+	c, g, _ := attached(t, map[string]connectivity.State{"a": connectivity.Ready, "b": connectivity.Ready})
+	a, info := pinnedTo(c, "a")
+	for _, row := range []struct {
+		state connectivity.State
+		moved bool
+	}{{connectivity.Ready, false}, {connectivity.Connecting, true}, {connectivity.Ready, false}} {
+		set(g, "a", row.state)
+		got, err := g.picker.Pick(info)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Done != nil {
+			got.Done(balancer.DoneInfo{})
+		}
+		_, _ = backstay.Bind(nil, backstay.Op[int, int]{Do: func(_ context.Context, call *backstay.Call, _ int) (int, error) {
+			a.moved(call)
+			if call.Moved() != row.moved || row.moved && call.Endpoint != "b" {
+				t.Errorf("with a %v: Moved(), Endpoint = %v, %q; want %v", row.state, call.Moved(), call.Endpoint, row.moved)
+			}
+			return 0, nil
+		}})(t.Context(), 0)
+	}
+}
+
+// gRPC has wait-for-ready calls wait for anything that is no status.
+//
+// G-22
+func TestWantOfWhatWillNotComeEndsACallThatWaits(t *testing.T) {
+	for class, ends := range map[backstay.Class]bool{backstay.Permanent: true, backstay.Transient: false} {
+		_, isStatus := status.FromError(hopeless(&backstay.Error{Class: class, Err: errors.New("none")}))
+		if isStatus != ends {
+			t.Errorf("the error of a pick that finds nothing, %v, is a status: %v, want %v", class, isStatus, ends)
+		}
+	}
+}
+
+// The context may end while the call looks.
+//
+// G-15, G-22
+func TestACallThatWaitedSaysThatItsTimeIsUp(t *testing.T) {
+	c, _, _ := attached(t, map[string]connectivity.State{"a": connectivity.Ready})
+	c.waitsForReady = func(*backstay.Call) bool { return true }
+	for looks := 1; looks <= 2; looks++ {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		looked := 0
+		_, err := backstay.Bind(backstay.New(gate{c}), backstay.Op[int, int]{Do: func(context.Context, *backstay.Call, int) (int, error) {
+			if looked++; looked == looks {
+				cancel()
+			}
+			return 0, &backstay.Error{Type: notConnected, Class: backstay.Transient, NotSent: true, Err: errors.New("refused")}
+		}})(ctx, 0)
+		if !errors.Is(err, context.Canceled) || looked != looks {
+			t.Errorf("a call whose context ends in look %d = %v after %d, want context.Canceled", looks, err, looked)
 		}
 	}
 }

@@ -125,7 +125,7 @@ func (f *failure) answered(c *client) {
 	if err := keyError(f.status); err != nil {
 		f.also = append(f.also, err)
 		f.details.Class, f.details.Type = backstay.Classify(err), backstay.TypeOf(err)
-	} else if f.attempt.keyed && f.status.Code() == codes.Aborted && hasInfo {
+	} else if f.attempt.key != "" && f.status.Code() == codes.Aborted && hasInfo {
 		f.details.Class = backstay.Pending
 	}
 	switch {

@@ -30,7 +30,7 @@ func (g gate) Wrap(next backstay.Func) backstay.Func {
 		}
 		mark := call.Begin()
 		err := next(ctx, call)
-		if !g.persists(ctx, call, err) {
+		if !g.persists(call, err) {
 			return err
 		}
 		return g.persist(ctx, call, call.Split(mark), next, err)
@@ -75,18 +75,17 @@ func (c *channel) settle(ctx context.Context) error {
 	return nil
 }
 
-// persists reports whether the call would rather wait than fail with err. Any
-// does while its endpoint is being connected, and there is no other for it;
-// wait-for-ready calls do for endpoints and connections.
-func (g gate) persists(ctx context.Context, call *backstay.Call, err error) bool {
-	if err == nil || ctx.Err() != nil || backstay.Classify(err) != backstay.Transient {
+// persists reports whether the call would rather wait than fail with err. Only
+// wait-for-ready calls do, and only for endpoints and connections.
+func (g gate) persists(call *backstay.Call, err error) bool {
+	if err == nil || backstay.Classify(err) != backstay.Transient {
 		return false
 	}
 	switch backstay.TypeOf(err) {
 	case noEndpoint:
 		return len(g.channel.balancer.Nodes()) == 0 && !g.channel.over() && g.channel.waitsForReady(call)
 	case notConnected:
-		return g.channel.connects(call.Endpoint) || g.channel.waitsForReady(call)
+		return g.channel.waitsForReady(call)
 	}
 	return false
 }
@@ -113,6 +112,10 @@ func (g gate) persist(ctx context.Context, call, last *backstay.Call, next backs
 		}
 	}()
 	for {
+		if ctx.Err() != nil {
+			err = tired(ctx, err.Error())
+			break
+		}
 		changed := g.channel.next() // first, or a change while the call looks would be missed
 		g.channel.wake()            // which is idle by now where nothing was found for long
 		again, forkErr := call.Fork()
@@ -123,14 +126,10 @@ func (g gate) persist(ctx context.Context, call, last *backstay.Call, next backs
 		failed := last
 		last = again
 		failed.Discard(err)
-		if err = next(ctx, last); !g.persists(ctx, last, err) {
+		if err = next(ctx, last); !g.persists(call, err) {
 			break
 		}
 		wait(ctx, changed, backstay.TypeOf(err) == noEndpoint)
-		if ctx.Err() != nil {
-			err = tired(ctx, err.Error())
-			break
-		}
 	}
 	adopted := last
 	last = nil

@@ -51,9 +51,8 @@ type link struct {
 
 func newLeaf(parent *connector, address string) *leaf {
 	l := &leaf{ClientConn: parent.cc, parent: parent, address: address, unwatch: func() {}}
-	start := l.connecting()
-	l.raw = start
-	l.link.Store(&start)
+	l.raw = link{state: connectivity.Connecting}
+	l.link.Store(&link{state: connectivity.Connecting})
 	l.first = balancer.Get(pickfirst.Name).Build(l, parent.opts)
 	return l
 }
@@ -106,8 +105,8 @@ func (l *leaf) NewSubConn(addresses []resolver.Address, opts balancer.NewSubConn
 func (l *leaf) UpdateState(s balancer.State) {
 	k := link{state: s.ConnectivityState}
 	switch k.state {
-	case connectivity.Connecting, connectivity.Idle: // which it will not be for long
-		k = l.connecting()
+	case connectivity.Idle:
+		k.state = connectivity.Connecting // as it will be in a moment
 	case connectivity.Ready:
 		k.result, _ = s.Picker.Pick(balancer.PickInfo{})
 	case connectivity.TransientFailure:
@@ -127,10 +126,6 @@ func (l *leaf) rewatch() {
 	defer l.watching.Unlock()
 	l.unwatch()
 	l.watch(l.parent.relinked(l))
-}
-
-func (l *leaf) connecting() link {
-	return link{state: connectivity.Connecting, refusal: status.Error(codes.Unavailable, "grpccall: no connection to "+l.address+" yet")}
 }
 
 func failed(err error) link {

@@ -47,7 +47,8 @@ func (c *client) begin(ctx context.Context, call *backstay.Call, r *Request) (gr
 	inner, cancel := context.WithCancel(ctx)
 	call.OnDone(func(error) { cancel() }) // at the end of the attempt, or of its stream
 	defer a.over()
-	a.start(inner, call, c, r.conn)
+	defer a.moved(call)
+	a.start(inner, call, c, r)
 	cs, err := r.streamer(a, s.desc, r.conn, r.Method, a.options(r)...)
 	a.over() // what gRPC picks from here on may be on another goroutine
 	if err != nil {

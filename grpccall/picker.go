@@ -58,43 +58,38 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 		return balancer.PickResult{}, src.fault
 	}
 	a := attemptOf(info.Ctx)
-	if a != nil && a.endpoint != "" && a.channel == src.channel && !p.stranded(a) {
-		return p.pinned(a)
+	if a != nil && a.endpoint != "" && a.channel == src.channel {
+		return p.pinned(src, a, info)
 	}
 	return p.late(src, a, info)
 }
 
-// stranded reports whether a had a connection that it has lost, and others have
-// one. No server has looked at what gRPC makes again by itself, so it may go to
-// any, and of a stream the policy cannot make it again.
-func (p *picker) stranded(a *attempt) bool {
-	g := p.connector
-	if !a.placed.Load() || g.ready.Load() == 0 {
-		return false
-	}
-	l := (*g.leaves.Load())[a.endpoint]
-	return l == nil || l.link.Load().state != connectivity.Ready
-}
-
-// pinned returns the connection to the endpoint of a. Where there is none, a
-// fails if there are others, so that the policy picks one of those.
-func (p *picker) pinned(a *attempt) (balancer.PickResult, error) {
+// pinned returns the connection to the endpoint of a. Where that has none and
+// others have, a fails, so that the policy picks one of those. But one that is
+// being connected had a connection when it was picked, or its key has no other
+// endpoint: then a goes to another at once, or waits. So does one that had its
+// connection and comes again: gRPC makes again what no server has looked at,
+// which the policy does not know, and of a stream could not.
+func (p *picker) pinned(src *source, a *attempt, info balancer.PickInfo) (balancer.PickResult, error) {
 	g := p.connector
 	l := (*g.leaves.Load())[a.endpoint]
+	k := link{}
 	switch {
-	case l == nil && a.channel.own:
+	case l != nil:
+		k = *l.link.Load()
+	case a.channel.own:
 		g.connect(a.endpoint, dial(a.endpoint))
-		return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
-	case l == nil:
-		a.refuse()
-		return balancer.PickResult{}, status.Error(codes.Unavailable, "grpccall: no connection to "+a.endpoint+": the resolver does not have it any more")
+	default:
+		k.refusal = status.Error(codes.Unavailable, "grpccall: no connection to "+a.endpoint+": the resolver does not have it any more")
 	}
-	k := l.link.Load()
+	others := g.ready.Load() > 0
 	switch {
 	case k.state == connectivity.Ready:
-		a.placed.Store(true)
+		a.place()
 		return k.result, nil
-	case k.refusal != nil && g.ready.Load() > 0:
+	case a.placed.Load(), others && k.refusal == nil:
+		return p.late(src, a, info)
+	case others || l == nil && k.refusal != nil:
 		a.refuse()
 		return balancer.PickResult{}, k.refusal
 	case k.err == nil:
@@ -121,7 +116,7 @@ func (p *picker) late(src *source, a *attempt, info balancer.PickInfo) (balancer
 	for range repicks {
 		lease, none := p.lease(src, a, info.Ctx, m)
 		if none != nil {
-			return balancer.PickResult{}, none
+			return balancer.PickResult{}, hopeless(none)
 		}
 		if l := (*g.leaves.Load())[lease.Address()]; l != nil {
 			k := l.link.Load()
@@ -140,12 +135,38 @@ func (p *picker) late(src *source, a *attempt, info balancer.PickInfo) (balancer
 // lease picks with the Call of the attempt, so that it knows where the call has
 // been, or with one that is made for that.
 func (p *picker) lease(src *source, a *attempt, ctx context.Context, m method) (lease *loadbalance.Lease, err error) {
-	// An interceptor may call another channel with the context of an attempt.
-	if a != nil && a.target == p.connector.target && a.lend(func(call *backstay.Call) { lease, err = src.desk.Pick(ctx, call) }) {
-		a.leased.Store(lease)
-		return lease, err
+	if a == nil || a.target != p.connector.target { // an interceptor may call another channel with the context of an attempt
+		return p.alone(ctx, &walkIn{src.desk, m})
 	}
-	return p.alone(ctx, &walkIn{src.desk, m})
+	if !a.lend(func(call *backstay.Call) { lease, err = src.desk.Pick(ctx, call) }) {
+		lease, err = a.again(ctx, src.desk, m)
+	}
+	a.leased.Store(lease)
+	return lease, err
+}
+
+// again picks for an attempt at a stream that gRPC makes again on a goroutine of
+// its own: for a call like the one that it is of.
+func (a *attempt) again(ctx context.Context, desk *loadbalance.Desk, m method) (*loadbalance.Lease, error) {
+	pick := backstay.Bind(nil, backstay.Op[*Request, *loadbalance.Lease]{
+		Name: m.op,
+		Prepare: func(call *backstay.Call, _ *Request) {
+			call.Target, call.IdempotencyKey, call.Unsafe = authority(a.target), a.key, !m.idempotent
+		},
+		Do: func(ctx context.Context, call *backstay.Call, _ *Request) (*loadbalance.Lease, error) {
+			return desk.Pick(ctx, call)
+		},
+	})
+	return pick(ctx, a.request)
+}
+
+// hopeless returns err, for want of which endpoint there is no pick, as a status
+// if it will be no other: gRPC has wait-for-ready calls wait for anything else.
+func hopeless(err error) error {
+	if backstay.Classify(err) == backstay.Permanent {
+		return status.Error(codes.Unavailable, err.Error())
+	}
+	return err
 }
 
 // errNotSent ends the lease of what no server has seen.

@@ -23,8 +23,8 @@ type Request struct {
 
 	// Message is what is sent, or nil for a stream on which the client sends
 	// what it likes. One that cannot be copied, being no message of protobuf's or
-	// a type around one, is shared by attempts that overlap, so the caller must leave it alone until the last of them has
-	// ended.
+	// a type around one, is shared by attempts that overlap, so the caller must
+	// leave it alone until the last of them has ended.
 	Message any
 
 	client     *client

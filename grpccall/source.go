@@ -40,9 +40,12 @@ func (g *connector) choose(chosen *choice) *source {
 	return g.open(&source{balancer: loadbalance.NewBalancer(loadbalance.Config{Strategy: chosen.config.strategy()})})
 }
 
-// open gives src a desk. An endpoint without a connection is passed over.
+// open gives src a desk. An endpoint without a connection is passed over, and one
+// that a breaker of the policy turns calls away from.
 func (g *connector) open(src *source) *source {
-	src.desk = src.balancer.Desk(g.blocks)
+	src.desk = src.balancer.Desk(func(address string) bool {
+		return g.blocks(address) || src.channel != nil && src.channel.turnsAway(address)
+	})
 	return src
 }
 

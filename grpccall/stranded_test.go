@@ -3,8 +3,8 @@ package grpccall_test
 import (
 	"context"
 	"net"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,8 +14,10 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/breaker"
 	pb "github.com/backstay-go/backstay/examples/grpc/ordersv1"
 	"github.com/backstay-go/backstay/grpccall"
+	"github.com/backstay-go/backstay/idempotency"
 	"github.com/backstay-go/backstay/loadbalance"
 	"github.com/backstay-go/backstay/retry"
 )
@@ -27,19 +29,8 @@ import (
 // G-11, G-25
 func TestACallThatNoServerLookedAtGoesToAnother(t *testing.T) {
 	calls := map[string]func(*testing.T, pb.OrdersClient) error{
-		"Place": func(t *testing.T, c pb.OrdersClient) error {
-			_, err := c.Place(limited(t), &pb.PlaceRequest{})
-			return err
-		},
-		"Import": func(t *testing.T, c pb.OrdersClient) error { // whose stream the policy cannot make again
-			s, err := c.Import(limited(t))
-			if err != nil {
-				return err
-			}
-			_ = s.Send(&pb.PlaceRequest{})
-			_, err = s.CloseAndRecv()
-			return err
-		},
+		"Place":  placeOne,
+		"Import": placeMany, // whose stream the policy cannot make again
 	}
 	for name, call := range calls {
 		for then, closes := range map[string]bool{"refuses": true, "says nothing": false} {
@@ -64,6 +55,126 @@ func TestACallThatNoServerLookedAtGoesToAnother(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func placeOne(t *testing.T, c pb.OrdersClient) error {
+	_, err := c.Place(limited(t), &pb.PlaceRequest{})
+	return err
+}
+
+func placeMany(t *testing.T, c pb.OrdersClient) error {
+	s, err := c.Import(limited(t))
+	if err != nil {
+		return err
+	}
+	_ = s.Send(&pb.PlaceRequest{})
+	_, err = s.CloseAndRecv()
+	return err
+}
+
+// What gRPC makes again is for the same key, and no endpoint that the key does not
+// have gets it.
+//
+// L-16, L-17
+func TestAStreamThatIsMadeAgainKeepsItsKey(t *testing.T) {
+	keys := map[string]func(context.Context, *backstay.Call) string{
+		"the idempotency key": func(_ context.Context, call *backstay.Call) string { return call.IdempotencyKey },
+		"the target":          func(_ context.Context, call *backstay.Call) string { return call.Target },
+		"the operation":       func(_ context.Context, call *backstay.Call) string { return call.Op },
+		"the method": func(_ context.Context, call *backstay.Call) string {
+			r, _ := backstay.Peek[*grpccall.Request](call)
+			return r.Method
+		},
+	}
+	for name, key := range keys {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t, 3, nil)
+			w := &wire{fates: []fate{goAway}}
+			drains := w.once(t, true)
+			s := f.state(f.hosts...)
+			s.Endpoints = append(s.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: drains}}})
+			f.resolver = newResolver(s)
+			schema, err := loadbalance.HashSchema(loadbalance.Partition{Name: "p", Endpoints: []string{drains, f.hosts[0].addr}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want string
+			parts := loadbalance.NewPartitions(func(ctx context.Context, call *backstay.Call) string {
+				got := key(ctx, call)
+				if want == "" {
+					want = got
+				}
+				if got != want || got == "" {
+					t.Errorf("the key of the call that is made again = %q, want %q", got, want)
+				}
+				return got
+			}, schema, loadbalance.RoundRobin())
+			p := backstay.New(idempotency.Keys(idempotency.KeysConfig{}), loadbalance.NewBalancer(loadbalance.Config{Strategy: parts.Strategy()}))
+			client := pb.NewOrdersClient(f.connect(t, grpccall.DialOptions(p, grpccall.Config{NoHealth: true})...))
+			eventually(t, "the draining server has had a call", func() bool {
+				want = ""
+				s, err := client.Import(limited(t), grpc.WaitForReady(true))
+				if err == nil {
+					_ = s.Send(&pb.PlaceRequest{})
+					_, err = s.CloseAndRecv()
+				}
+				if err != nil {
+					t.Fatalf("Import() = %v, want no error", err)
+				}
+				return w.streams() == 1
+			})
+			if got := f.counts(); got[1]+got[2] != 0 {
+				t.Errorf("the hosts of other partitions got %d calls, want 0", got[1]+got[2])
+			}
+		})
+	}
+}
+
+// What becomes of an attempt that has moved is that of the endpoint it moved to.
+//
+// L-18, B-15
+func TestAnAttemptThatMovesSaysNothingOfTheServerThatDrains(t *testing.T) {
+	bad := status.Error(codes.Unavailable, "bad")
+	calls := map[string]func(*testing.T, pb.OrdersClient) error{
+		"Place":  placeOne,
+		"Import": placeMany,
+		"Watch": func(t *testing.T, c pb.OrdersClient) error {
+			_, err := watchAll(limited(t), c)
+			return err
+		},
+	}
+	for name, call := range calls {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t, 1, func(_ int, h *host) {
+				h.place = func(context.Context, int, *pb.PlaceRequest) (*pb.Order, error) { return nil, bad }
+				h.upload = func(int, grpc.ClientStreamingServer[pb.PlaceRequest, pb.ImportResponse]) error { return bad }
+				h.watch = func(int, *pb.WatchRequest, grpc.ServerStreamingServer[pb.Order]) error { return bad }
+			})
+			w := &wire{fates: []fate{goAway}}
+			drains := w.once(t, false)
+			s := f.state(f.hosts...)
+			s.Endpoints = append(s.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: drains}}})
+			f.resolver = newResolver(s)
+			b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.RoundRobin(), Health: loadbalance.HealthConfig{ConsecutiveFailures: loadbalance.Never, FailureRate: loadbalance.Never}})
+			group := breaker.NewGroup(breaker.Config{ConsecutiveFailures: 1, Cooldown: time.Hour}, breaker.ByEndpoint)
+			client := pb.NewOrdersClient(f.connect(t, grpccall.DialOptions(backstay.New(b, group), grpccall.Config{NoHealth: true})...))
+			eventually(t, "the draining server has had a call", func() bool {
+				group.Forget(f.hosts[0].addr) // so that it is not passed over
+				if err := call(t, client); status.Code(err) != codes.Unavailable || !says(err, "bad") {
+					t.Fatalf("the call = %v, want UNAVAILABLE", err)
+				}
+				return w.streams() == 1
+			})
+			for _, n := range b.Nodes() {
+				if sick := n.Address() != drains; (n.Failures() > 0) != sick || n.InFlight() != 0 {
+					t.Errorf("%s, which is sick: %v, has %d failures and %d calls in flight", n.Address(), sick, n.Failures(), n.InFlight())
+				}
+			}
+			if got := group.State(drains); got != breaker.Closed {
+				t.Errorf("the breaker of the server that drains is %v, want closed", got)
+			}
+		})
 	}
 }
 
@@ -154,33 +265,38 @@ func TestACallWhoseEndpointIsLostOnTheWayGoesToAnother(t *testing.T) {
 // G-22, G-25: a key that has one endpoint only waits while that is being
 // connected, as any call of gRPC does, though others are connected.
 func TestACallWaitsWhileItsOnlyEndpointIsBeingConnected(t *testing.T) {
-	f := newFleet(t, 2, nil)
+	f := newFleet(t, 1, nil)
+	lis, home := listen(t), &host{} // which accepts connections, and says nothing yet
+	s := f.state(f.hosts...)
+	s.Endpoints = append(s.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: lis.Addr().String()}}})
+	f.resolver = newResolver(s)
 	b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.Hash(loadbalance.HashConfig{Key: grpccall.ByMetadata("x-user"), Strict: true})})
-	client := pb.NewOrdersClient(f.connect(t, grpccall.DialOptions(backstay.New(b), grpccall.Config{})...))
-	f.reachAs(t, client)
-	before := f.counts()
-	if _, err := client.Get(as(limited(t), 7), &pb.GetRequest{}); err != nil {
-		t.Fatalf("Get() = %v, want no error", err)
-	}
-	home := f.hosts[slices.Index(f.since(before), 1)]
-	home.down()
-	lis, err := net.Listen("tcp", home.addr) // accepts connections, and says nothing
-	if err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "calls wait", func() bool {
+	group := breaker.NewGroup(breaker.Config{ConsecutiveFailures: 1, Cooldown: time.Hour}, breaker.ByEndpoint)
+	var attempts atomic.Int32
+	under := under(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+		attempts.Add(1)
+		return next(ctx, call)
+	})
+	client := pb.NewOrdersClient(f.connect(t, grpccall.DialOptions(backstay.New(b, group, under), grpccall.Config{})...))
+	user := 0
+	eventually(t, "a call waits", func() bool {
+		user++
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		defer cancel()
-		_, err := client.Get(as(ctx, 7), &pb.GetRequest{}, grpc.WaitForReady(false))
-		return status.Code(err) == codes.DeadlineExceeded && says(err, "no connection to "+home.addr+" yet")
+		_, err := client.Get(as(ctx, user), &pb.GetRequest{})
+		return status.Code(err) == codes.DeadlineExceeded && f.hosts[0].open.Load() > 0
 	})
 	done := make(chan error)
+	attempts.Store(0)
 	go func() {
-		_, err := client.Get(as(limited(t), 7), &pb.GetRequest{})
+		_, err := client.Get(as(limited(t), user), &pb.GetRequest{})
 		done <- err
 	}()
+	eventually(t, "the call has been picked", func() bool { return attempts.Load() > 0 })
 	home.serve(lis)
-	if err := <-done; err != nil {
-		t.Errorf("Get() = %v when its endpoint is connected again, want no error", err)
+	t.Cleanup(home.down)
+	if err := <-done; err != nil || home.count() != 1 || attempts.Load() != 1 || group.State(home.addr) != breaker.Closed {
+		t.Errorf("Get() = %v when its endpoint is connected, which was asked %d times, after %d attempts, breaker %v; want no error, once, 1, closed",
+			err, home.count(), attempts.Load(), group.State(home.addr))
 	}
 }

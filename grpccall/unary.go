@@ -45,8 +45,9 @@ func (c *client) invoke(ctx context.Context, call *backstay.Call, r *Request) (a
 	if a == nil {
 		return nil, context.Canceled
 	}
-	a.start(ctx, call, c, r.conn)
+	a.start(ctx, call, c, r)
 	defer a.over()
+	defer a.moved(call)
 	err := r.invoker(a, r.Method, a.message, a.reply, r.conn, a.options(r)...)
 	if err != nil {
 		err = c.failure(ctx, r, a, err)

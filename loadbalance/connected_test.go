@@ -373,3 +373,16 @@ func TestProbeWithoutAConnection(t *testing.T) {
 		}
 	})
 }
+
+// A strict key has one endpoint, which is not asked again at once.
+//
+// L-16
+func TestAttemptWithoutAConnectionWhoseKeyHasNoOtherEndpointIsMadeOnce(t *testing.T) {
+	strict := loadbalance.Hash(loadbalance.HashConfig{Key: func(context.Context, *backstay.Call) string { return "k" }, Strict: true})
+	in(t, strict, loadbalance.HealthConfig{}, []string{"a", "b", "c"}, func(t *testing.T, b *loadbalance.Balancer, _ *service) {
+		v := visits{results: slices.Repeat([]error{errUnconnected}, 20)}
+		if err := v.under(b, new(connections))(t.Context()); !errors.Is(err, errUnconnected) || len(v.to) != 1 {
+			t.Errorf("a call whose only endpoint is not connected = %v after attempts at %v, want the error after 1", err, v.to)
+		}
+	})
+}

@@ -2,6 +2,7 @@ package loadbalance
 
 import (
 	"context"
+	"slices"
 
 	"github.com/backstay-go/backstay"
 )
@@ -36,8 +37,8 @@ func (s *seat) place(ctx context.Context, call *backstay.Call, lost []string) er
 	}
 }
 
-// try makes the attempt a. Where a Desk has picked another endpoint for it in the
-// end, a says nothing about its own.
+// try makes the attempt a. One that has ended at another endpoint says nothing
+// about its own.
 func (s *seat) try(ctx context.Context, call *backstay.Call, a attempt) error {
 	n := a.node
 	a.begin()
@@ -51,7 +52,7 @@ func (s *seat) try(ctx context.Context, call *backstay.Call, a attempt) error {
 	}()
 	err := s.next(ctx, call)
 	at := s.balancer.ended(call)
-	away := call.Endpoint != a.node.address || err != nil && s.turnedAway(call, err)
+	away := call.Moved() || err != nil && s.turnedAway(call, err)
 	v := judge(ctx, call, n, at-a.began, err)
 	judged = true
 	a.answered()
@@ -150,5 +151,5 @@ func (s *seat) open(ctx context.Context, call *backstay.Call, lost []string) boo
 		return false
 	}
 	n, _ := set.root.pick(query{ctx: ctx, call: call, seat: s, lost: lost, avoid: blocked | probes | trial})
-	return n != nil
+	return n != nil && !slices.Contains(lost, n.address) // a strict key has no other
 }

@@ -171,8 +171,17 @@ func (c *Call) Barred() bool { c.check(); return c.barred }
 
 // Move says that this attempt has ended at another endpoint than the balancer
 // gave it, as where gRPC makes it again by itself: its end says nothing about
-// that one. It sets Endpoint.
-func (c *Call) Move(endpoint string) { c.check(); c.Endpoint, c.moved = endpoint, true }
+// that one. It sets Endpoint, and remembers it as tried as Try does.
+func (c *Call) Move(endpoint string) {
+	c.check()
+	c.Endpoint, c.moved = endpoint, true
+	s := &c.root.shared
+	if !c.alone() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+	}
+	s.add(endpoint)
+}
 
 // Moved reports whether Move was called on this attempt.
 func (c *Call) Moved() bool { c.check(); return c.moved }

@@ -390,10 +390,19 @@ func TestMoveIsOfOneAttempt(t *testing.T) {
 		if !call.Moved() || call.Endpoint != "b" {
 			t.Errorf("Moved(), Endpoint after Move = %v, %q, want true, b", call.Moved(), call.Endpoint)
 		}
+		call.Try("a", nil)
+		call.Move("b")
+		if got := call.AppendTried([]string{"x"}); !slices.Equal(got, []string{"x", "b", "a"}) {
+			t.Errorf("AppendTried(x) = %q, want x, b, a", got)
+		}
 		a := call.Split(mark)
 		b, _ := call.Fork()
 		if !a.Moved() || b.Moved() || call.Moved() {
 			t.Errorf("Moved() = %v, %v, %v, want true, false, false", a.Moved(), b.Moved(), call.Moved())
+		}
+		b.Move("c")
+		if got := call.AppendTried(nil); !slices.Equal(got, []string{"b", "a", "c"}) {
+			t.Errorf("AppendTried() after a fork has moved = %q, want b, a, c", got)
 		}
 		b.Discard(nil)
 		call.Adopt(a)

@@ -43,7 +43,12 @@ func (c *Call) Try(endpoint string, r Router) bool {
 }
 
 func (s *shared) try(endpoint string, r Router) bool {
-	s.router, s.dirty = r, true
+	s.router = r
+	return s.add(endpoint)
+}
+
+func (s *shared) add(endpoint string) bool {
+	s.dirty = true
 	if slices.Contains(s.tried, endpoint) {
 		return false
 	}
@@ -82,6 +87,19 @@ func (c *Call) Tried(endpoint string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Contains(s.tried, endpoint)
+}
+
+// AppendTried appends the endpoints to dst that the attempts of the logical call
+// were given, and returns the longer slice.
+func (c *Call) AppendTried(dst []string) []string {
+	c.check()
+	s := &c.root.shared
+	if c.alone() {
+		return append(dst, s.tried...)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append(dst, s.tried...)
 }
 
 // Elsewhere reports whether another attempt would go to an endpoint that this

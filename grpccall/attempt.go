@@ -30,8 +30,11 @@ type attempt struct {
 	context.Context
 	request  *Request
 	key      string // the idempotency key, or ""
-	target   string // of its channel, or ""
-	endpoint string // where the policy's balancer sends it, or ""
+	unsafe   bool
+	number   int      // which attempt of its call it is
+	tried    []string // of a stream: where its call has been, see remember
+	target   string   // of its channel, or ""
+	endpoint string   // where the policy's balancer sends it, or ""
 	channel  *channel
 
 	opts    [4]grpc.CallOption // room for those that most have
@@ -82,7 +85,7 @@ func (a *attempt) Deadline() (time.Time, bool) {
 func (a *attempt) start(ctx context.Context, call *backstay.Call, c *client, r *Request) {
 	a.Context = outgoing(ctx, call)
 	a.peer.Addr = nowhere{}
-	a.call, a.request, a.key = call, r, call.IdempotencyKey
+	a.call, a.request, a.key, a.unsafe, a.number = call, r, call.IdempotencyKey, call.Unsafe, call.Attempt
 	if conn := c.connection(r.conn); conn != nil {
 		a.target = conn.whole
 	}
@@ -126,12 +129,20 @@ func (a *attempt) place() {
 }
 
 // moved tells the policy where the attempt has been if that is not where the
-// policy's balancer sent it.
+// policy's balancer sent it. One that is back was elsewhere for a while.
 func (a *attempt) moved(call *backstay.Call) {
-	if l := a.leased.Load(); l != nil && a.endpoint != "" && l.Address() != a.endpoint {
+	if a.endpoint == "" {
+		return
+	}
+	call.Endpoint = a.endpoint
+	if l := a.leased.Load(); l != nil && l.Address() != a.endpoint {
 		call.Move(l.Address())
 	}
 }
+
+// remember keeps where the call has been, for picks that are made when the Call
+// is not to be used any more.
+func (a *attempt) remember(call *backstay.Call, room []string) { a.tried = call.AppendTried(room) }
 
 // refuse says that the endpoint of the attempt has no connection while others
 // have one.

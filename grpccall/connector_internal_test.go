@@ -150,6 +150,53 @@ func TestAnAttemptThatMovesPassesOverOpenBreakers(t *testing.T) {
 	}
 }
 
+// Where the breakers turn away all that is connected, nothing is sent, for none
+// of them stands beneath the pick.
+//
+// L-22, B-15
+func TestAnAttemptThatMovesGoesNowhereWhereAllBreakersAreOpen(t *testing.T) {
+	const up, connecting, down = connectivity.Ready, connectivity.Connecting, connectivity.TransientFailure
+	for _, row := range []struct {
+		name   string
+		placed bool
+		then   connectivity.State
+		waits  bool
+	}{
+		{"lost, connecting", true, connecting, true},
+		{"lost, down", true, down, false},
+		{"connecting", false, connecting, true},
+		{"down", false, down, false},
+	} {
+		group := breaker.NewGroup(breaker.Config{Cooldown: time.Hour}, breaker.ByEndpoint)
+		group.Breaker("b").ForceOpen()
+		b := loadbalance.NewBalancer(loadbalance.Config{})
+		c, g, _ := attachedTo(t, backstay.New(b, group), map[string]connectivity.State{"a": up, "b": up})
+		for range 20 {
+			a, info := pinnedTo(c, "a")
+			set(g, "a", up)
+			if row.placed {
+				_, _ = g.picker.Pick(info)
+			}
+			set(g, "a", row.then)
+			got, err := g.picker.Pick(info)
+			if got.SubConn != nil || err == nil || (err == balancer.ErrNoSubConnAvailable) != row.waits {
+				t.Fatalf("%s: Pick() of a, beside b, whose breaker is open = %v, %v; want nothing, and that the call waits: %v", row.name, got.SubConn, err, row.waits)
+			}
+			if err == errTurnedAway && !a.refused.Load() {
+				t.Fatalf("%s: Pick() of a = %v, and the policy is not told that a is not connected", row.name, err)
+			}
+			if a.leased.Load() != nil {
+				t.Fatalf("%s: the attempt has a lease of %s, where it did not go", row.name, a.leased.Load().Address())
+			}
+		}
+		for _, n := range b.Nodes() {
+			if n.InFlight() != 0 {
+				t.Errorf("%s: %d calls in flight at %s, want none", row.name, n.InFlight(), n.Address())
+			}
+		}
+	}
+}
+
 // A place that is back takes the attempt again.
 func TestAnAttemptThatMovesAndComesBackHasNotMoved(t *testing.T) {
 	c, g, _ := attached(t, map[string]connectivity.State{"a": connectivity.Ready, "b": connectivity.Ready})
@@ -166,10 +213,12 @@ func TestAnAttemptThatMovesAndComesBackHasNotMoved(t *testing.T) {
 		if got.Done != nil {
 			got.Done(balancer.DoneInfo{})
 		}
+		want := map[bool]string{false: "a", true: "b"}[row.moved]
 		_, _ = backstay.Bind(nil, backstay.Op[int, int]{Do: func(_ context.Context, call *backstay.Call, _ int) (int, error) {
+			call.Try("b", nil) // as the pick of an attempt does that has a Call
 			a.moved(call)
-			if call.Moved() != row.moved || row.moved && call.Endpoint != "b" {
-				t.Errorf("with a %v: Moved(), Endpoint = %v, %q; want %v", row.state, call.Moved(), call.Endpoint, row.moved)
+			if call.Moved() != row.moved || call.Endpoint != want {
+				t.Errorf("with a %v: Moved(), Endpoint = %v, %q; want %v, %q", row.state, call.Moved(), call.Endpoint, row.moved, want)
 			}
 			return 0, nil
 		}})(t.Context(), 0)
@@ -180,10 +229,21 @@ func TestAnAttemptThatMovesAndComesBackHasNotMoved(t *testing.T) {
 //
 // G-22
 func TestWantOfWhatWillNotComeEndsACallThatWaits(t *testing.T) {
-	for class, ends := range map[backstay.Class]bool{backstay.Permanent: true, backstay.Transient: false} {
-		_, isStatus := status.FromError(hopeless(&backstay.Error{Class: class, Err: errors.New("none")}))
-		if isStatus != ends {
-			t.Errorf("the error of a pick that finds nothing, %v, is a status: %v, want %v", class, isStatus, ends)
+	none := loadbalance.NewBalancer(loadbalance.Config{})
+	some := loadbalance.NewBalancer(loadbalance.Config{Endpoints: []loadbalance.Endpoint{{Address: "a"}}})
+	for _, row := range []struct {
+		src   source
+		class backstay.Class
+		ends  bool
+	}{
+		{source{balancer: none, channel: &channel{}}, backstay.Permanent, true},
+		{source{balancer: none, channel: &channel{}}, backstay.Transient, false},
+		{source{balancer: some, channel: &channel{}}, backstay.Transient, true}, // they are ejected: nobody tells gRPC when that ends
+		{source{balancer: some}, backstay.Transient, false},
+	} {
+		_, isStatus := status.FromError(row.src.refusal(&backstay.Error{Class: row.class, Err: errors.New("none")}))
+		if isStatus != row.ends {
+			t.Errorf("the error of a pick that finds nothing among %v, %v, is a status: %v, want %v", row.src.balancer.Addresses(), row.class, isStatus, row.ends)
 		}
 	}
 }

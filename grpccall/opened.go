@@ -32,6 +32,7 @@ type launch struct {
 	attempt attempt
 	ending  ending
 	opened  opened
+	tried   [2]string // room for where most calls have been
 }
 
 // begin makes one attempt of a streaming call: it opens the stream, sends the
@@ -50,6 +51,7 @@ func (c *client) begin(ctx context.Context, call *backstay.Call, r *Request) (gr
 	defer a.moved(call)
 	a.start(inner, call, c, r)
 	cs, err := r.streamer(a, s.desc, r.conn, r.Method, a.options(r)...)
+	a.remember(call, l.tried[:0])
 	a.over() // what gRPC picks from here on may be on another goroutine
 	if err != nil {
 		return nil, c.failure(ctx, r, a, err)

@@ -3,6 +3,7 @@ package grpccall
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc/balancer"
@@ -88,7 +89,15 @@ func (p *picker) pinned(src *source, a *attempt, info balancer.PickInfo) (balanc
 		a.place()
 		return k.result, nil
 	case a.placed.Load(), others && k.refusal == nil:
-		return p.late(src, a, info)
+		result, err := p.late(src, a, info)
+		if err != errTurnedAway {
+			return result, err
+		}
+		if k.refusal == nil {
+			return balancer.PickResult{}, balancer.ErrNoSubConnAvailable // it may be connected soon
+		}
+		a.refuse()
+		return balancer.PickResult{}, err
 	case others || l == nil && k.refusal != nil:
 		a.refuse()
 		return balancer.PickResult{}, k.refusal
@@ -116,7 +125,11 @@ func (p *picker) late(src *source, a *attempt, info balancer.PickInfo) (balancer
 	for range repicks {
 		lease, none := p.lease(src, a, info.Ctx, m)
 		if none != nil {
-			return balancer.PickResult{}, hopeless(none)
+			return balancer.PickResult{}, src.refusal(none)
+		}
+		if src.turnsAway(lease.Address()) { // so do all: the desk passes over those that do
+			p.giveBack(a, lease)
+			return balancer.PickResult{}, errTurnedAway
 		}
 		if l := (*g.leaves.Load())[lease.Address()]; l != nil {
 			k := l.link.Load()
@@ -127,9 +140,21 @@ func (p *picker) late(src *source, a *attempt, info balancer.PickInfo) (balancer
 				err = balancer.ErrNoSubConnAvailable
 			}
 		}
-		lease.End(errNotSent)
+		p.giveBack(a, lease)
 	}
 	return balancer.PickResult{}, err
+}
+
+// errTurnedAway is the end of a pick that no breaker lets through. No breaker
+// stands beneath the pick, which would turn the attempt away.
+var errTurnedAway = status.Error(codes.Unavailable, "grpccall: the circuit breakers of all endpoints that are connected turn calls away")
+
+// giveBack ends the lease of a, which goes nowhere by it.
+func (p *picker) giveBack(a *attempt, lease *loadbalance.Lease) {
+	if a != nil {
+		a.leased.CompareAndSwap(lease, nil)
+	}
+	lease.End(errNotSent)
 }
 
 // lease picks with the Call of the attempt, so that it knows where the call has
@@ -151,22 +176,20 @@ func (a *attempt) again(ctx context.Context, desk *loadbalance.Desk, m method) (
 	pick := backstay.Bind(nil, backstay.Op[*Request, *loadbalance.Lease]{
 		Name: m.op,
 		Prepare: func(call *backstay.Call, _ *Request) {
-			call.Target, call.IdempotencyKey, call.Unsafe = authority(a.target), a.key, !m.idempotent
+			call.Target, call.IdempotencyKey, call.Unsafe, call.Attempt = authority(a.target), a.key, a.unsafe, a.number
+			for _, address := range a.tried {
+				call.Try(address, nil)
+			}
 		},
 		Do: func(ctx context.Context, call *backstay.Call, _ *Request) (*loadbalance.Lease, error) {
 			return desk.Pick(ctx, call)
 		},
 	})
-	return pick(ctx, a.request)
-}
-
-// hopeless returns err, for want of which endpoint there is no pick, as a status
-// if it will be no other: gRPC has wait-for-ready calls wait for anything else.
-func hopeless(err error) error {
-	if backstay.Classify(err) == backstay.Permanent {
-		return status.Error(codes.Unavailable, err.Error())
+	lease, err := pick(ctx, a.request)
+	if err == nil && !slices.Contains(a.tried, lease.Address()) {
+		a.tried = append(a.tried, lease.Address())
 	}
-	return err
+	return lease, err
 }
 
 // errNotSent ends the lease of what no server has seen.

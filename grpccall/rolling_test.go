@@ -80,6 +80,9 @@ func TestServersComeAndGoAndNoCallFails(t *testing.T) {
 				back(h)
 			}
 			tr.check()
+			for _, n := range w.nodes() {
+				eventually(t, "nothing is in flight at "+n.Address(), func() bool { return n.InFlight() == 0 })
+			}
 			t.Logf("%d calls, of which %d that are not harmless to repeat failed", tr.made.Load(), tr.failed.Load())
 		})
 	}

@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/backstay-go/backstay"
 	"github.com/backstay-go/backstay/loadbalance"
 )
 
@@ -44,9 +48,26 @@ func (g *connector) choose(chosen *choice) *source {
 // that a breaker of the policy turns calls away from.
 func (g *connector) open(src *source) *source {
 	src.desk = src.balancer.Desk(func(address string) bool {
-		return g.blocks(address) || src.channel != nil && src.channel.turnsAway(address)
+		return g.blocks(address) || src.turnsAway(address)
 	})
 	return src
+}
+
+// turnsAway reports whether a breaker of the policy turns away what is for the
+// endpoint at address.
+func (s *source) turnsAway(address string) bool {
+	return s.channel != nil && s.channel.turnsAway(address)
+}
+
+// refusal returns err, for which there is no endpoint, as a status if a call that
+// waits is not to wait for another, as its policy would not: gRPC has it wait for
+// anything else until something changes in the connections, and that an endpoint
+// is no longer ejected changes none.
+func (s *source) refusal(err error) error {
+	if backstay.Classify(err) == backstay.Permanent || s.channel != nil && len(s.balancer.Nodes()) > 0 {
+		return status.Error(codes.Unavailable, err.Error())
+	}
+	return err
 }
 
 var errShared = errors.New("grpccall: the balancer of the policy serves another gRPC channel already; make a policy with a balancer of its own for each channel, or one DialOptions each where the balancer has endpoints of its own")

@@ -2,7 +2,9 @@ package grpccall_test
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -79,9 +81,10 @@ func placeMany(t *testing.T, c pb.OrdersClient) error {
 // L-16, L-17
 func TestAStreamThatIsMadeAgainKeepsItsKey(t *testing.T) {
 	keys := map[string]func(context.Context, *backstay.Call) string{
-		"the idempotency key": func(_ context.Context, call *backstay.Call) string { return call.IdempotencyKey },
-		"the target":          func(_ context.Context, call *backstay.Call) string { return call.Target },
-		"the operation":       func(_ context.Context, call *backstay.Call) string { return call.Op },
+		"the idempotency key":  func(_ context.Context, call *backstay.Call) string { return call.IdempotencyKey },
+		"the target":           func(_ context.Context, call *backstay.Call) string { return call.Target },
+		"the operation":        func(_ context.Context, call *backstay.Call) string { return call.Op },
+		"what may be repeated": func(_ context.Context, call *backstay.Call) string { return fmt.Sprint(call.Unsafe) },
 		"the method": func(_ context.Context, call *backstay.Call) string {
 			r, _ := backstay.Peek[*grpccall.Request](call)
 			return r.Method
@@ -111,7 +114,11 @@ func TestAStreamThatIsMadeAgainKeepsItsKey(t *testing.T) {
 				return got
 			}, schema, loadbalance.RoundRobin())
 			p := backstay.New(idempotency.Keys(idempotency.KeysConfig{}), loadbalance.NewBalancer(loadbalance.Config{Strategy: parts.Strategy()}))
-			client := pb.NewOrdersClient(f.connect(t, grpccall.DialOptions(p, grpccall.Config{NoHealth: true})...))
+			cfg := grpccall.Config{NoHealth: true}
+			if name == "what may be repeated" {
+				cfg.Idempotent = func(string) bool { return true } // which the method's definition does not say
+			}
+			client := pb.NewOrdersClient(f.connect(t, grpccall.DialOptions(p, cfg)...))
 			eventually(t, "the draining server has had a call", func() bool {
 				want = ""
 				s, err := client.Import(limited(t), grpc.WaitForReady(true))
@@ -298,5 +305,99 @@ func TestACallWaitsWhileItsOnlyEndpointIsBeingConnected(t *testing.T) {
 	if err := <-done; err != nil || home.count() != 1 || attempts.Load() != 1 || group.State(home.addr) != breaker.Closed {
 		t.Errorf("Get() = %v when its endpoint is connected, which was asked %d times, after %d attempts, breaker %v; want no error, once, 1, closed",
 			err, home.count(), attempts.Load(), group.State(home.addr))
+	}
+}
+
+// What no breaker stands beneath is not sent where one is open, though nothing
+// else is connected.
+//
+// L-22, B-15
+func TestWhatIsMadeAgainHeedsTheOnlyOtherBreaker(t *testing.T) {
+	for name, call := range map[string]func(*testing.T, pb.OrdersClient) error{"Place": placeOne, "Import": placeMany} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t, 1, nil)
+			w := &wire{fates: []fate{goAway}}
+			s := f.state(f.hosts...)
+			s.Endpoints = append(s.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: w.once(t, true)}}})
+			f.resolver = newResolver(s)
+			group := breaker.NewGroup(breaker.Config{Cooldown: time.Hour}, breaker.ByEndpoint)
+			group.Breaker(f.hosts[0].addr).ForceOpen()
+			b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.RoundRobin()})
+			client := pb.NewOrdersClient(f.connect(t, grpccall.DialOptions(backstay.New(b, group), grpccall.Config{NoHealth: true})...))
+			var err error
+			eventually(t, "the draining server has had a call", func() bool {
+				err = call(t, client)
+				return w.streams() == 1
+			})
+			if n := f.hosts[0].count(); n != 0 || status.Code(err) != codes.Unavailable {
+				t.Errorf("the call = %v, and the host whose breaker is open got %d calls; want UNAVAILABLE, 0", err, n)
+			}
+		})
+	}
+}
+
+// A stream that gRPC makes again goes where its call has not been.
+//
+// L-23
+func TestAStreamThatIsMadeAgainGoesWhereItsCallHasNotBeen(t *testing.T) {
+	calls := map[string]func(context.Context, pb.OrdersClient) error{
+		"Get": func(ctx context.Context, c pb.OrdersClient) error {
+			_, err := c.Get(ctx, &pb.GetRequest{})
+			return err
+		},
+		"Watch": func(ctx context.Context, c pb.OrdersClient) error {
+			_, err := watchAll(ctx, c)
+			return err
+		},
+	}
+	for name, call := range calls {
+		t.Run(name, func(t *testing.T) {
+			var sick atomic.Pointer[error]
+			sick.Store(new(error))
+			f := newFleet(t, 2, func(i int, h *host) {
+				if i == 0 {
+					h.get = func(context.Context, int, *pb.GetRequest) (*pb.Order, error) { return &pb.Order{}, *sick.Load() }
+					h.watch = func(int, *pb.WatchRequest, grpc.ServerStreamingServer[pb.Order]) error { return *sick.Load() }
+				}
+			})
+			w := &wire{}
+			drains := w.once(t, true)
+			s := f.state(f.hosts...)
+			s.Endpoints = append(s.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: drains}}})
+			f.resolver = newResolver(s)
+
+			// The strategy takes the sick one, then the one that drains, then the sick
+			// one again if it may.
+			order := []string{f.hosts[0].addr, drains, f.hosts[1].addr}
+			var look atomic.Pointer[string] // which the calls go to that see whether all are connected
+			rank := func(n *loadbalance.Node) int {
+				if address := look.Load(); address != nil && n.Address() == *address {
+					return -1
+				}
+				return slices.Index(order, n.Address())
+			}
+			first := func(_ context.Context, _ *backstay.Call, nodes []*loadbalance.Node) *loadbalance.Node {
+				return slices.MinFunc(nodes, func(a, b *loadbalance.Node) int { return rank(a) - rank(b) })
+			}
+			b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.Custom("first", first)})
+			p := backstay.New(retry.New(retry.Config{MaxAttempts: 2, Backoff: retry.NoPause()}), b)
+			client := pb.NewOrdersClient(f.connect(t, grpccall.DialOptions(p, grpccall.Config{NoHealth: true, Idempotent: func(string) bool { return true }})...))
+			for i, had := range []func() int{f.hosts[0].count, w.streams, f.hosts[1].count} {
+				look.Store(&order[i])
+				eventually(t, "the endpoint has had a call", func() bool { mustGet(t, client); return had() > 0 })
+			}
+			look.Store(nil)
+			answered := w.streams()
+			w.mu.Lock()
+			w.fates = append(slices.Repeat([]fate{answer}, answered), goAway)
+			w.mu.Unlock()
+			err := status.Error(codes.Unavailable, "sick")
+			sick.Store(&err)
+			before := f.counts()
+			err = call(limited(t), client)
+			if got := f.since(before); err != nil || got[0] != 1 || got[1] != 1 || w.streams() != answered+1 {
+				t.Errorf("the call = %v; the sick host, the well one and the one that drains were asked %v, %d times; want no error, once each", err, got, w.streams()-answered)
+			}
+		})
 	}
 }

@@ -30,19 +30,29 @@ type way struct {
 	// options returns those of a channel with the way's policy, and some more
 	// above and beneath it.
 	options func(above, beneath []backstay.Middleware) []grpc.DialOption
+	// nodes returns those of the balancers of its policies.
+	nodes func() []*loadbalance.Node
 }
 
 // ways are those with a balancer in the policy, and in the service config.
 func ways() []way {
+	var nodes []func() []*loadbalance.Node
 	return []way{
 		{"by the policy", func(above, beneath []backstay.Middleware) []grpc.DialOption {
+			balancer := loadbalance.NewBalancer(loadbalance.Config{})
+			nodes = append(nodes, balancer.Nodes)
 			return grpccall.DialOptions(backstay.New(slices.Concat(above, []backstay.Middleware{
 				timeout.Call(within),
 				retry.New(retry.Config{}),
-				loadbalance.NewBalancer(loadbalance.Config{}),
+				balancer,
 				breaker.NewGroup(breaker.Config{Name: "orders"}, breaker.ByEndpoint),
 				timeout.Attempt(within / 4),
 			}, beneath)...), grpccall.Config{})
+		}, func() (all []*loadbalance.Node) {
+			for _, of := range nodes {
+				all = append(all, of()...)
+			}
+			return all
 		}},
 		{"late", func(above, beneath []backstay.Middleware) []grpc.DialOption {
 			return grpccall.DialOptions(backstay.New(slices.Concat(above, []backstay.Middleware{
@@ -50,7 +60,7 @@ func ways() []way {
 				retry.New(retry.Config{}),
 				timeout.Attempt(within / 4),
 			}, beneath)...), grpccall.Config{ServiceConfig: grpccall.BalancerConfig{Strategy: "peak_ewma"}.ServiceConfig()})
-		}},
+		}, func() []*loadbalance.Node { return nil }},
 	}
 }
 

@@ -444,9 +444,9 @@ func TestABreakerBeneathIsPassedOver(t *testing.T) {
 	b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.RoundRobin(), Health: loadbalance.HealthConfig{ConsecutiveFailures: loadbalance.Never, FailureRate: loadbalance.Never}})
 	p := backstay.New(b, breaker.NewGroup(breaker.Config{Name: "orders", ConsecutiveFailures: 2, Cooldown: time.Hour}, breaker.ByEndpoint))
 	client := pb.NewOrdersClient(f.connect(t, grpccall.DialOptions(p, grpccall.Config{})...))
-	eventually(t, "the breaker is open", func() bool {
+	eventually(t, "the breaker is open, and the other host connected", func() bool {
 		_, _ = client.Get(limited(t), &pb.GetRequest{})
-		return f.hosts[0].count() == 2
+		return f.hosts[0].count() == 2 && f.hosts[1].count() > 0
 	})
 	for range 20 {
 		mustGet(t, client)

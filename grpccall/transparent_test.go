@@ -11,7 +11,9 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
 	"github.com/backstay-go/backstay"
@@ -30,11 +32,14 @@ const (
 	goAway       // with GOAWAY: the stream was not looked at
 	fail         // with UNAVAILABLE
 	goAfter      // with GOAWAY that says that the stream was looked at
+	early        // answer, as soon as it begins
 )
 
 // A wire is a server that does to streams what no grpc.Server can be made to do.
 type wire struct {
 	fates []fate // stream by stream, of all connections; then answer
+
+	read chan struct{} // if not nil, told when the client has read an early answer
 
 	mu       sync.Mutex
 	previous []string // grpc-previous-rpc-attempts of each stream
@@ -83,9 +88,14 @@ func (w *wire) serve(conn net.Conn) {
 		case *http2.PingFrame:
 			if !frame.IsAck() {
 				_ = f.WritePing(true, frame.Data)
+			} else if w.read != nil {
+				w.read <- struct{}{}
 			}
 		case *http2.MetaHeadersFrame:
-			fates[frame.StreamID] = w.note(frame)
+			if fates[frame.StreamID] = w.note(frame); fates[frame.StreamID] == early {
+				answer.meet(f, frame.StreamID)
+				_ = f.WritePing(false, [8]byte{})
+			}
 		case *http2.DataFrame:
 			if frame.StreamEnded() {
 				fates[frame.StreamID].meet(f, frame.StreamID)
@@ -184,5 +194,68 @@ func TestTransparentRetriesAreNotCounted(t *testing.T) {
 				t.Errorf("the budget has %d retries left, want %d", got, want)
 			}
 		})
+	}
+}
+
+// A server may answer before it has read, and then gRPC finds the stream over
+// that it makes again before it has sent what the first one sent. It has the
+// answer, and says that the stream has ended without headers.
+//
+// G-11
+func TestAnAnswerThatComesBeforeTheRestIsSentAgainIsNotLost(t *testing.T) {
+	for name, call := range map[string]func(*testing.T, pb.OrdersClient) error{
+		"Import": placeMany,
+		"Watch": func(t *testing.T, c pb.OrdersClient) error {
+			s, err := c.Watch(limited(t), &pb.WatchRequest{})
+			if err == nil {
+				_, err = s.Recv()
+			}
+			if err == nil {
+				_, err = s.Recv()
+				return unlessEOF(err)
+			}
+			return err
+		},
+		"Chat": func(t *testing.T, c pb.OrdersClient) error {
+			s, err := c.Chat(limited(t))
+			if err != nil {
+				return err
+			}
+			_, _ = s.Send(&pb.ChatMessage{}), s.CloseSend()
+			_, err = s.Recv()
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			leak.Check(t)
+			w := &wire{fates: []fate{goAway, early}, read: make(chan struct{}, 1)}
+			late := &lateSends{from: 2, until: w.read}
+			client := dial(t, w.start(t), backstay.New(), grpccall.Config{}, grpc.WithStatsHandler(late))
+			if err := call(t, client); err != nil || w.streams() != 2 {
+				t.Errorf("the call = %v after %d streams, want no error, 2", err, w.streams())
+			}
+		})
+	}
+}
+
+// lateSends has the stream with the number from send nothing but its headers
+// until something happens.
+type lateSends struct {
+	from, streams int
+	until         chan struct{}
+}
+
+func (l *lateSends) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (l *lateSends) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (l *lateSends) HandleConn(context.Context, stats.ConnStats)                       {}
+func (l *lateSends) HandleRPC(ctx context.Context, s stats.RPCStats) {
+	if _, ok := s.(*stats.OutHeader); !ok {
+		return
+	}
+	if l.streams++; l.streams == l.from {
+		select {
+		case <-l.until:
+		case <-ctx.Done():
+		}
 	}
 }

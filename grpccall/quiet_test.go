@@ -34,6 +34,7 @@ func hello(n int, req *pb.WatchRequest, s grpc.ServerStreamingServer[pb.Order]) 
 //
 // L-2
 func TestOpenStreamsKeepNoCallFromTheirEndpoint(t *testing.T) {
+	const answering = 20 * time.Millisecond // beside which the hiccups of a busy machine are short
 	policy := grpccall.DialOptions(backstay.New(loadbalance.NewBalancer(loadbalance.Config{})), grpccall.Config{})
 	service := []grpc.DialOption{balanced(grpccall.BalancerConfig{})}
 	for _, row := range []struct {
@@ -48,7 +49,7 @@ func TestOpenStreamsKeepNoCallFromTheirEndpoint(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			f := newFleet(t, 3, func(i int, h *host) {
 				h.get = func(_ context.Context, _ int, req *pb.GetRequest) (*pb.Order, error) {
-					<-time.After(time.Millisecond)
+					<-time.After(answering)
 					return &pb.Order{Id: req.Id}, nil
 				}
 				h.watch = row.watch
@@ -66,15 +67,15 @@ func TestOpenStreamsKeepNoCallFromTheirEndpoint(t *testing.T) {
 			var wg sync.WaitGroup
 			for range 8 {
 				wg.Go(func() {
-					for range 100 {
+					for range 25 {
 						mustGet(t, client)
 					}
 				})
 			}
 			wg.Wait()
 			for i, n := range f.since(before) {
-				if n < 80 {
-					t.Errorf("host %d got %d of 800 calls beside streams, want its part", i, n)
+				if n < 20 {
+					t.Errorf("host %d got %d of 200 calls beside streams, want its part", i, n)
 				}
 			}
 		})

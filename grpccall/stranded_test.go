@@ -244,7 +244,7 @@ func TestACallWhoseEndpointIsLostOnTheWayGoesToAnother(t *testing.T) {
 	sick := f.hosts[0]
 	var lose sync.Once
 	under := under(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
-		if call.Endpoint == sick.addr && sick.count() > 0 {
+		if call.Endpoint == sick.addr && !slices.Contains(f.counts(), 0) {
 			lose.Do(func() {
 				sick.down()
 				lis, err := net.Listen("tcp", sick.addr)
@@ -286,12 +286,13 @@ func TestACallWaitsWhileItsOnlyEndpointIsBeingConnected(t *testing.T) {
 	})
 	client := pb.NewOrdersClient(f.connect(t, grpccall.DialOptions(backstay.New(b, group, under), grpccall.Config{})...))
 	user := 0
-	eventually(t, "a call waits", func() bool {
+	eventually(t, "a call waits, though a host is connected", func() bool {
 		user++
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		before := f.hosts[0].count()
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		_, err := client.Get(as(ctx, user), &pb.GetRequest{})
-		return status.Code(err) == codes.DeadlineExceeded && f.hosts[0].open.Load() > 0
+		return status.Code(err) == codes.DeadlineExceeded && before > 0 && before == f.hosts[0].count()
 	})
 	done := make(chan error)
 	attempts.Store(0)

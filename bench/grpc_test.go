@@ -140,7 +140,7 @@ func TestUnaryCost(t *testing.T) {
 	call := over(invokeNothing, ours(timeout.Call(callLimit), ourRetry(), ourBreaker()))
 	unit := over(invokeNothing, underTimeout(bareUnary))
 	cost := inTurns(ctx, call, unit, 1000)
-	for i := 0; cost > most && i < 9; i++ { // other work on the machine makes it dearer, and never cheaper
+	for i := 0; cost > most && i < 200; i++ { // for half a minute: other work on the machine makes it dearer, and never cheaper
 		cost = min(cost, inTurns(ctx, call, unit, 1000))
 	}
 	allocs := testing.AllocsPerRun(1000, func() { _ = call(ctx) })

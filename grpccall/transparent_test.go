@@ -229,10 +229,33 @@ func TestAnAnswerThatComesBeforeTheRestIsSentAgainIsNotLost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			leak.Check(t)
 			w := &wire{fates: []fate{goAway, early}, read: make(chan struct{}, 1)}
-			late := &lateSends{from: 2, until: w.read}
-			client := dial(t, w.start(t), backstay.New(), grpccall.Config{}, grpc.WithStatsHandler(late))
+			client := dial(t, w.start(t), backstay.New(), grpccall.Config{}, grpc.WithStatsHandler(&lateSends{from: 2, until: w.read}))
 			if err := call(t, client); err != nil || w.streams() != 2 {
 				t.Errorf("the call = %v after %d streams, want no error, 2", err, w.streams())
+			}
+		})
+	}
+}
+
+// The reply to a unary call is lost there, in gRPC, which returns io.EOF. The call
+// is made again if it may be.
+//
+// G-11
+func TestAReplyThatGRPCHasLostIsAskedForAgain(t *testing.T) {
+	for name, row := range map[string]struct {
+		call    func(*testing.T, pb.OrdersClient) error
+		streams int
+		code    codes.Code
+	}{
+		"Get":   {func(t *testing.T, c pb.OrdersClient) error { _, err := c.Get(limited(t), &pb.GetRequest{}); return err }, 3, codes.OK},
+		"Place": {placeOne, 2, codes.Unavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			leak.Check(t)
+			w := &wire{fates: []fate{goAway, early}, read: make(chan struct{}, 1)}
+			client := dial(t, w.start(t), again(), grpccall.Config{}, grpc.WithStatsHandler(&lateSends{from: 2, until: w.read}))
+			if err := row.call(t, client); status.Code(err) != row.code || err != nil && !says(err, "lost the reply") || w.streams() != row.streams {
+				t.Errorf("the call = %v after %d streams, want %v after %d", err, w.streams(), row.code, row.streams)
 			}
 		})
 	}

@@ -75,6 +75,20 @@ func (c *channel) turnsAway(address string) bool {
 	return slices.ContainsFunc(c.breakers, func(b blocker) bool { return b.Blocks(address) })
 }
 
+// barred reports whether a breaker turns calls away from what is connected.
+func (c *channel) barred() bool {
+	g := c.attached.Load()
+	if g == nil || len(c.breakers) == 0 {
+		return false
+	}
+	for address, l := range *g.leaves.Load() {
+		if l.link.Load().state == connectivity.Ready && c.turnsAway(address) {
+			return true
+		}
+	}
+	return false
+}
+
 // picks reports whether m picks endpoints.
 func picks(m backstay.Middleware) bool {
 	p, ok := m.(backstay.Part)
@@ -94,6 +108,17 @@ func (c *channel) follow() {
 			c.leave(address)
 		}
 	})
+}
+
+// attach says that g makes the connections from now on. Those to endpoints that
+// have left while it did not are dropped.
+func (c *channel) attach(g *connector) {
+	c.attached.Store(g)
+	if c.own {
+		for address := range *g.leaves.Load() {
+			c.leave(address)
+		}
+	}
 }
 
 func (c *channel) leave(address string) {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/connectivity"
@@ -29,6 +30,7 @@ type connector struct {
 	source atomic.Pointer[source]
 	leaves atomic.Pointer[map[string]*leaf] // copied to be changed
 	ready  atomic.Int32                     // how many leaves are
+	looks  atomic.Bool                      // gRPC is about to be asked to pick again
 
 	updating sync.Mutex
 	state    resolver.State // the last that there was
@@ -245,6 +247,21 @@ func (g *connector) publish() {
 	}
 }
 
+// lookAgain has gRPC pick again soon for the calls that wait. It does so by
+// itself when something changes in the connections, but not when a breaker lets
+// calls pass again.
+func (g *connector) lookAgain() {
+	if g.looks.Swap(true) {
+		return
+	}
+	time.AfterFunc(lookAgain, func() {
+		g.looks.Store(false)
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.publish()
+	})
+}
+
 func (g *connector) sum() *summary {
 	src := g.source.Load()
 	switch {
@@ -259,7 +276,7 @@ func (g *connector) sum() *summary {
 	case src != nil && !src.fed():
 		return &summary{state: connectivity.Connecting} // when there are endpoints
 	}
-	return &summary{connectivity.TransientFailure, fmt.Errorf("grpccall: the resolver: %w", g.unresolved)}
+	return &summary{connectivity.TransientFailure, fmt.Errorf("grpccall: the resolver: %v", g.unresolved)}
 }
 
 // whyNot returns why nothing is connected.
@@ -267,7 +284,7 @@ func (g *connector) whyNot() error {
 	if g.unresolved == nil {
 		return g.failure
 	}
-	return fmt.Errorf("%w; and the resolver: %w", g.failure, g.unresolved)
+	return fmt.Errorf("%w; and the resolver: %v", g.failure, g.unresolved)
 }
 
 // trouble returns what is wrong with the endpoints, or nil.

@@ -229,21 +229,38 @@ func TestAnAttemptThatMovesAndComesBackHasNotMoved(t *testing.T) {
 //
 // G-22
 func TestWantOfWhatWillNotComeEndsACallThatWaits(t *testing.T) {
-	none := loadbalance.NewBalancer(loadbalance.Config{})
-	some := loadbalance.NewBalancer(loadbalance.Config{Endpoints: []loadbalance.Endpoint{{Address: "a"}}})
+	// What a pick finds that is made before the endpoints come, and after.
+	b := loadbalance.NewBalancer(loadbalance.Config{})
+	desk := b.Desk(nil)
+	pick := backstay.Bind(nil, backstay.Op[int, *loadbalance.Lease]{Do: func(ctx context.Context, call *backstay.Call, _ int) (*loadbalance.Lease, error) {
+		return desk.Pick(ctx, call)
+	}})
+	find := func() error {
+		_, err := pick(t.Context(), 0)
+		return err
+	}
+	unfed := find()
+	_ = b.Update()
+	empty := find()
+	nobody := loadbalance.Custom("nobody", func(context.Context, *backstay.Call, []*loadbalance.Node) *loadbalance.Node { return nil })
+	b = loadbalance.NewBalancer(loadbalance.Config{Strategy: nobody, Endpoints: loadbalance.Endpoints("a")})
+	desk = b.Desk(nil)
+	notForIt := find() // as when all are ejected: nobody tells gRPC when that ends
+	_ = b.Close(t.Context())
+	closed := find()
 	for _, row := range []struct {
-		src   source
-		class backstay.Class
-		ends  bool
+		err            error
+		policy, config bool // whether it ends calls, under a policy and by the service config
 	}{
-		{source{balancer: none, channel: &channel{}}, backstay.Permanent, true},
-		{source{balancer: none, channel: &channel{}}, backstay.Transient, false},
-		{source{balancer: some, channel: &channel{}}, backstay.Transient, true}, // they are ejected: nobody tells gRPC when that ends
-		{source{balancer: some}, backstay.Transient, false},
+		{unfed, false, false},
+		{empty, false, false},
+		{notForIt, true, false},
+		{closed, true, true},
 	} {
-		_, isStatus := status.FromError(row.src.refusal(&backstay.Error{Class: row.class, Err: errors.New("none")}))
-		if isStatus != row.ends {
-			t.Errorf("the error of a pick that finds nothing among %v, %v, is a status: %v, want %v", row.src.balancer.Addresses(), row.class, isStatus, row.ends)
+		_, underPolicy := status.FromError((&source{channel: &channel{}}).refusal(row.err))
+		_, byConfig := status.FromError((&source{}).refusal(row.err))
+		if underPolicy != row.policy || byConfig != row.config {
+			t.Errorf("%q ends a call that waits: %v under a policy, %v by the service config; want %v, %v", row.err, underPolicy, byConfig, row.policy, row.config)
 		}
 	}
 }
@@ -318,8 +335,8 @@ func TestAPinnedPickAllocatesNothing(t *testing.T) {
 	}
 	c, g, _ := attached(t, map[string]connectivity.State{"a": connectivity.Ready, "b": connectivity.TransientFailure})
 	for _, address := range []string{"a", "b"} {
-		_, info := pinnedTo(c, address)
-		if n := testing.AllocsPerRun(100, func() { _, _ = g.picker.Pick(info) }); n != 0 {
+		a, info := pinnedTo(c, address)
+		if n := testing.AllocsPerRun(100, func() { _, _ = g.picker.Pick(info); a.placed.Store(false) }); n != 0 {
 			t.Errorf("Pick() of %s allocates %v times, want 0", address, n)
 		}
 	}
@@ -581,5 +598,120 @@ func TestStreamsAreToldByTheDefinition(t *testing.T) {
 		if got := defined(name).streams; got != want {
 			t.Errorf("defined(%q).streams = %v, want %v", name, got, want)
 		}
+	}
+}
+
+// What comes again to an endpoint that is connected has been there.
+//
+// L-22, L-23
+func TestAnAttemptThatComesAgainGoesElsewhereIfItCan(t *testing.T) {
+	const up, down = connectivity.Ready, connectivity.TransientFailure
+	for _, row := range []struct {
+		name     string
+		b        connectivity.State
+		aIs, bIs func(*breaker.Breaker) // their breakers
+		want     string
+	}{
+		{"beside one that is well", up, nil, nil, "b"},
+		{"beside one that is well, its own breaker open", up, (*breaker.Breaker).ForceOpen, nil, "b"},
+		{"beside one that is down", down, nil, nil, "a"},
+		{"beside one whose breaker is open", up, nil, (*breaker.Breaker).ForceOpen, "a"},
+		{"beside one whose breaker is open, like its own", up, (*breaker.Breaker).ForceOpen, (*breaker.Breaker).ForceOpen, "a"}, // which has let it pass
+	} {
+		group := breaker.NewGroup(breaker.Config{Cooldown: time.Hour}, breaker.ByEndpoint)
+		b := loadbalance.NewBalancer(loadbalance.Config{})
+		c, g, _ := attachedTo(t, backstay.New(b, group), map[string]connectivity.State{"a": up, "b": row.b})
+		for range 10 {
+			a, info := pinnedTo(c, "a")
+			a.tried = []string{"a"}
+			if _, err := g.picker.Pick(info); err != nil {
+				t.Fatal(err)
+			}
+			for address, set := range map[string]func(*breaker.Breaker){"a": row.aIs, "b": row.bIs} {
+				if set != nil {
+					set(group.Breaker(address))
+				}
+			}
+			result, err := g.picker.Pick(info)
+			got := "a"
+			if l := a.leased.Load(); l != nil {
+				got = l.Address()
+				result.Done(balancer.DoneInfo{})
+			}
+			if err != nil || got != row.want {
+				t.Fatalf("%s: the second Pick() of a = %v, to %s; want %s", row.name, err, got, row.want)
+			}
+		}
+		for _, n := range b.Nodes() {
+			if n.InFlight() != 0 {
+				t.Errorf("%s: %d calls are in flight at %s, want none", row.name, n.InFlight(), n.Address())
+			}
+		}
+	}
+}
+
+// gRPC ends all calls with an error of a pick that is a status, and makes the
+// code INTERNAL for which a balancer has no business.
+//
+// G-22
+func TestAStatusOfTheResolverEndsNoCallThatWaits(t *testing.T) {
+	for name, states := range map[string]map[string]connectivity.State{"with an endpoint": {"a": connectivity.TransientFailure}, "without": {}} {
+		g := newConnector(&world{}, balancer.BuildOptions{})
+		t.Cleanup(g.Close)
+		s := resolver.State{}
+		for address := range states {
+			s.Endpoints = append(s.Endpoints, dial(address))
+		}
+		_ = g.UpdateClientConnState(balancer.ClientConnState{ResolverState: s, BalancerConfig: &choice{}})
+		for address, state := range states {
+			set(g, address, state)
+		}
+		g.ResolverError(status.Error(codes.NotFound, "no such service"))
+		_, err := g.picker.Pick(balancer.PickInfo{Ctx: t.Context(), FullMethodName: "/x/y"})
+		if _, is := status.FromError(err); is || !strings.Contains(err.Error(), "no such service") {
+			t.Errorf("%s: Pick() = %v, a status: %v; want what the resolver said, and no status", name, err, is)
+		}
+	}
+}
+
+// A dialling world does something when it is to connect.
+type dialling struct {
+	world
+	then func()
+}
+
+func (d *dialling) NewSubConn(addresses []resolver.Address, opts balancer.NewSubConnOptions) (balancer.SubConn, error) {
+	d.then()
+	return d.world.NewSubConn(addresses, opts)
+}
+
+// L-26
+func TestAnEndpointThatLeavesWhileTheChannelIsMadeIsNotConnected(t *testing.T) {
+	b := loadbalance.New(loadbalance.RoundRobin(), "a", "b")
+	c := newChannel(backstay.New(b), Config{NoHealth: true})
+	g := newConnector(&dialling{then: func() { _ = b.Update(loadbalance.Endpoints("a")...) }}, balancer.BuildOptions{})
+	t.Cleanup(g.Close)
+	_ = g.UpdateClientConnState(balancer.ClientConnState{BalancerConfig: &choice{channel: c}})
+	if leaves := *g.leaves.Load(); leaves["b"] != nil || leaves["a"] == nil {
+		t.Errorf("a is being connected: %v, and b, which has left: %v; want true, false", leaves["a"] != nil, leaves["b"] != nil)
+	}
+}
+
+// A pick may have begun with the balancer that a new service config replaces.
+func TestAPickThatMeetsAChangeOfStrategyIsMadeAgain(t *testing.T) {
+	g := newConnector(&world{}, balancer.BuildOptions{})
+	t.Cleanup(g.Close)
+	change := func(strategy string) {
+		_ = g.UpdateClientConnState(balancer.ClientConnState{
+			ResolverState:  resolver.State{Endpoints: []resolver.Endpoint{dial("a")}},
+			BalancerConfig: &choice{config: BalancerConfig{Strategy: strategy}},
+		})
+		set(g, "a", connectivity.Ready)
+	}
+	change("random")
+	before := g.source.Load()
+	change("round_robin")
+	if _, err := g.picker.late(before, nil, balancer.PickInfo{Ctx: t.Context(), FullMethodName: "/x/y"}); err != balancer.ErrNoSubConnAvailable {
+		t.Errorf("the pick = %v, want %v", err, balancer.ErrNoSubConnAvailable)
 	}
 }

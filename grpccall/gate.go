@@ -2,11 +2,15 @@ package grpccall
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/status"
 
 	"github.com/backstay-go/backstay"
+	"github.com/backstay-go/backstay/loadbalance"
 )
 
 // A gate stands directly above the balancer and holds calls back while nothing
@@ -25,7 +29,10 @@ func (g gate) Wrap(next backstay.Func) backstay.Func {
 			}
 			call.Waited() // which is no latency of an endpoint
 		}
-		if g.channel.deposed(ctx) {
+		switch {
+		case g.channel.over():
+			return errClosed
+		case g.channel.deposed(ctx):
 			return errDeposed
 		}
 		mark := call.Begin()
@@ -54,9 +61,18 @@ func (c *channel) resolving() bool {
 	return conn != nil && conn.GetState() == connectivity.Connecting
 }
 
-// settle waits until something is connected, or nothing can be.
+// settle waits until something is connected, or nothing can be. Should gRPC let
+// the channel become idle meanwhile, which takes the connections away that are
+// being made, the call is to wait where gRPC counts it.
 func (c *channel) settle(ctx context.Context) error {
+	var first *connector
 	for c.connecting() {
+		now := c.attached.Load()
+		if first == nil {
+			first = now
+		} else if now != first {
+			return nil
+		}
 		changed, stop := context.WithCancel(ctx)
 		release := context.AfterFunc(c.next(), stop)
 		switch conn := c.conn.Load(); {
@@ -83,7 +99,7 @@ func (g gate) persists(call *backstay.Call, err error) bool {
 	}
 	switch backstay.TypeOf(err) {
 	case noEndpoint:
-		return len(g.channel.balancer.Nodes()) == 0 && !g.channel.over() && g.channel.waitsForReady(call)
+		return empty(err) && !g.channel.over() && g.channel.waitsForReady(call)
 	case notConnected:
 		return g.channel.waitsForReady(call)
 	}
@@ -95,6 +111,16 @@ const (
 	noEndpoint   = "no_endpoint"
 	notConnected = "not_connected"
 )
+
+// empty reports whether err is that the balancer had no endpoints. It may have
+// some by now.
+func empty(err error) bool {
+	none, ok := errors.AsType[*loadbalance.NoEndpointError](err)
+	return ok && none.Empty()
+}
+
+// errClosed is the end of a call on a channel that is closed: what gRPC says.
+var errClosed = &backstay.Error{Err: status.Error(codes.Canceled, "grpc: the client connection is closing"), Class: backstay.Canceled, NotSent: true}
 
 // over reports whether the gRPC channel is closed.
 func (c *channel) over() bool {
@@ -129,7 +155,7 @@ func (g gate) persist(ctx context.Context, call, last *backstay.Call, next backs
 		if err = next(ctx, last); !g.persists(call, err) {
 			break
 		}
-		wait(ctx, changed, backstay.TypeOf(err) == noEndpoint)
+		wait(ctx, changed, backstay.TypeOf(err) == noEndpoint || g.channel.barred())
 	}
 	adopted := last
 	last = nil
@@ -137,8 +163,9 @@ func (g gate) persist(ctx context.Context, call, last *backstay.Call, next backs
 	return err
 }
 
-// lookAgain is how often a call looks for the first endpoints of a balancer that
-// gets them from elsewhere, which tells nobody when they come.
+// lookAgain is how often a call looks for what nobody tells of: the first
+// endpoints of a balancer that gets them from elsewhere, and a breaker that lets
+// calls pass again.
 const lookAgain = 100 * time.Millisecond
 
 // wait returns when one of the contexts has ended, or it is time to look.

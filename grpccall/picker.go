@@ -70,7 +70,8 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 // being connected had a connection when it was picked, or its key has no other
 // endpoint: then a goes to another at once, or waits. So does one that had its
 // connection and comes again: gRPC makes again what no server has looked at,
-// which the policy does not know, and of a stream could not.
+// which the policy does not know, and of a stream could not; or it retries, as
+// the service config has it. If there is no other, it goes back.
 func (p *picker) pinned(src *source, a *attempt, info balancer.PickInfo) (balancer.PickResult, error) {
 	g := p.connector
 	l := (*g.leaves.Load())[a.endpoint]
@@ -81,23 +82,24 @@ func (p *picker) pinned(src *source, a *attempt, info balancer.PickInfo) (balanc
 	case a.channel.own:
 		g.connect(a.endpoint, dial(a.endpoint))
 	default:
-		k.refusal = status.Error(codes.Unavailable, "grpccall: no connection to "+a.endpoint+": the resolver does not have it any more")
+		k.refusal = src.stranger(a.endpoint)
 	}
 	others := g.ready.Load() > 0
 	switch {
 	case k.state == connectivity.Ready:
-		a.place()
-		return k.result, nil
+		return p.home(src, a, info, k.result), nil
 	case a.placed.Load(), others && k.refusal == nil:
 		result, err := p.late(src, a, info)
-		if err != errTurnedAway {
-			return result, err
+		switch {
+		case err == errTurnedAway && k.refusal != nil:
+			a.refuse()
+		case err == errTurnedAway:
+			err = balancer.ErrNoSubConnAvailable // it may be connected soon
 		}
-		if k.refusal == nil {
-			return balancer.PickResult{}, balancer.ErrNoSubConnAvailable // it may be connected soon
+		if err == balancer.ErrNoSubConnAvailable && a.channel.barred() {
+			g.lookAgain()
 		}
-		a.refuse()
-		return balancer.PickResult{}, err
+		return result, err
 	case others || l == nil && k.refusal != nil:
 		a.refuse()
 		return balancer.PickResult{}, k.refusal
@@ -105,6 +107,22 @@ func (p *picker) pinned(src *source, a *attempt, info balancer.PickInfo) (balanc
 		return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
 	}
 	return balancer.PickResult{}, k.err
+}
+
+// home returns the connection to the endpoint of a, which is result; or to
+// another, where a has been there.
+func (p *picker) home(src *source, a *attempt, info balancer.PickInfo, result balancer.PickResult) balancer.PickResult {
+	if a.placed.Load() {
+		if other, err := p.late(src, a, info); err == nil {
+			l := a.leased.Load()
+			if l == nil || l.Address() != a.endpoint {
+				return other
+			}
+			p.giveBack(a, l)
+		}
+	}
+	a.place()
+	return result
 }
 
 // repicks bounds how often a pick is made that finds its connection lost.
@@ -124,7 +142,10 @@ func (p *picker) late(src *source, a *attempt, info balancer.PickInfo) (balancer
 	err := balancer.ErrNoSubConnAvailable
 	for range repicks {
 		lease, none := p.lease(src, a, info.Ctx, m)
-		if none != nil {
+		switch {
+		case none != nil && g.source.Load() != src:
+			return balancer.PickResult{}, balancer.ErrNoSubConnAvailable // there is another, which gRPC is about to be told
+		case none != nil:
 			return balancer.PickResult{}, src.refusal(none)
 		}
 		if src.turnsAway(lease.Address()) { // so do all: the desk passes over those that do

@@ -16,6 +16,7 @@ import (
 	pb "github.com/backstay-go/backstay/examples/grpc/ordersv1"
 	"github.com/backstay-go/backstay/grpccall"
 	"github.com/backstay-go/backstay/internal/leak"
+	"github.com/backstay-go/backstay/loadbalance"
 	"github.com/backstay-go/backstay/retry"
 	"github.com/backstay-go/backstay/timeout"
 )
@@ -172,6 +173,36 @@ func TestWhatAnInterceptorAloneCannotDo(t *testing.T) {
 			if r := panicIn(make); r == nil {
 				t.Errorf("%s with %s did not panic", name, what)
 			}
+		}
+	}
+}
+
+// Under a policy with a balancer, what the service config tries again goes where
+// the call has not been, as under gRPC's own balancers.
+//
+// G-10, L-23
+func TestTheRetriesOfAServiceConfigGoElsewhere(t *testing.T) {
+	f := newFleet(t, 2, nil)
+	b := loadbalance.NewBalancer(loadbalance.Config{
+		Strategy: loadbalance.RoundRobin(),
+		Health:   loadbalance.HealthConfig{ConsecutiveFailures: loadbalance.Never, FailureRate: loadbalance.Never},
+	})
+	p := backstay.New(retry.New(retry.Config{}), b)
+	client := pb.NewOrdersClient(f.connect(t, grpccall.DialOptions(p, grpccall.Config{NoHealth: true, ServiceConfig: fourAttempts})...))
+	f.reach(t, client, f.hosts...)
+	f.hosts[0].get = func(context.Context, int, *pb.GetRequest) (*pb.Order, error) {
+		return nil, status.Error(codes.Unavailable, "sick")
+	}
+	before := f.counts()
+	for range 20 {
+		mustGet(t, client)
+	}
+	if got := f.since(before); got[0] != 10 || got[1] != 20 {
+		t.Errorf("the sick host and the well one were asked %v times for 20 calls, want 10 and 20", got)
+	}
+	for _, n := range b.Nodes() {
+		if n.InFlight() != 0 {
+			t.Errorf("%d calls are in flight at %s afterwards, want none", n.InFlight(), n.Address())
 		}
 	}
 }

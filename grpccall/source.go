@@ -3,6 +3,7 @@ package grpccall
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -64,7 +65,7 @@ func (s *source) turnsAway(address string) bool {
 // anything else until something changes in the connections, and that an endpoint
 // is no longer ejected changes none.
 func (s *source) refusal(err error) error {
-	if backstay.Classify(err) == backstay.Permanent || s.channel != nil && len(s.balancer.Nodes()) > 0 {
+	if backstay.Classify(err) == backstay.Permanent || s.channel != nil && !empty(err) {
 		return status.Error(codes.Unavailable, err.Error())
 	}
 	return err
@@ -94,6 +95,16 @@ func (s *source) claim() any {
 	return s.balancer
 }
 
+// stranger returns why there is no connection to the endpoint at address, which
+// the resolver has not found: it has left, or somebody else has brought it.
+func (s *source) stranger(address string) error {
+	why := "the resolver does not have it any more"
+	if slices.Contains(s.balancer.Addresses(), address) {
+		why = "the balancer of the policy has it from elsewhere than the resolver; set Config.IgnoreResolver where Follow or Update brings the endpoints"
+	}
+	return status.Error(codes.Unavailable, "grpccall: no connection to "+address+": "+why)
+}
+
 // fed reports whether the source gets its endpoints from the resolver.
 func (s *source) fed() bool { return s.channel == nil || !s.channel.own }
 
@@ -101,7 +112,7 @@ func (s *source) fed() bool { return s.channel == nil || !s.channel.own }
 func (g *connector) use(src *source) {
 	before := g.source.Swap(src)
 	if src.channel != nil && src.fault == nil {
-		src.channel.attached.Store(g)
+		src.channel.attach(g)
 	}
 	if before != nil && before != src {
 		before.close(g)
@@ -136,5 +147,5 @@ func (g *connector) succeed() {
 	free := g.open(&source{balancer: src.balancer, channel: src.channel})
 	_ = g.resolved(free, g.state) // the resolver has been told
 	g.source.Store(free)
-	free.channel.attached.Store(g)
+	free.channel.attach(g)
 }

@@ -306,7 +306,7 @@ func (b *Balancer) current(ctx context.Context, call *backstay.Call) (*set, erro
 		call.Waited() // which is no latency of the endpoint
 		return b.set.Load(), nil
 	case <-t.C:
-		return nil, b.none(cause{text: fmt.Sprintf("none were found in %v; Update or Follow brings them", b.wait)})
+		return nil, b.none(cause{text: fmt.Sprintf("none were found in %v; Update or Follow brings them", b.wait), empty: true})
 	case <-ctx.Done():
 		return nil, &backstay.Error{NotSent: true, Class: backstay.Classify(ctx.Err()), Err: fmt.Errorf("loadbalance: waiting for the first endpoints, which Update or Follow brings: %w", ctx.Err())}
 	}
@@ -317,5 +317,5 @@ func (b *Balancer) none(c cause) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.stale()
-	return &NoEndpointError{Why: c.text, Err: b.lookup.Err, final: c.final}
+	return &NoEndpointError{Why: c.text, Err: b.lookup.Err, final: c.final, empty: c.empty}
 }

@@ -6,6 +6,7 @@ import "fmt"
 type cause struct {
 	text  string
 	final bool // it is the same for the call when it is made again
+	empty bool // there are no endpoints, for whatever call
 }
 
 // An explainer is a picker that knows causes of its own. The zero cause means
@@ -15,7 +16,10 @@ type explainer interface{ why(q query) cause }
 // why returns why the set has no node for q.
 func (s *set) why(q query) cause {
 	if s.closed {
-		return cause{"the balancer is closed", true}
+		return cause{text: "the balancer is closed", final: true}
+	}
+	if len(s.nodes) == 0 {
+		return cause{text: "there are none", empty: true}
 	}
 	return why(s.root, s.nodes, q)
 }

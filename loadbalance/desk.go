@@ -63,7 +63,7 @@ func (d *Desk) Pick(ctx context.Context, call *backstay.Call) (*Lease, error) {
 func (d *Desk) choose(ctx context.Context, call *backstay.Call) (*Node, bool, error) {
 	b := d.seat.balancer
 	if b.set.Load() == nil {
-		return nil, false, b.none(cause{text: "none were found yet; Update or Follow brings them"})
+		return nil, false, b.none(cause{text: "none were found yet; Update or Follow brings them", empty: true})
 	}
 	call.Waited()
 	return d.seat.choose(ctx, call, nil)

@@ -12,8 +12,12 @@ type NoEndpointError struct {
 	// error does not unwrap to it, for it says nothing about the callee.
 	Err error
 
-	final bool
+	final, empty bool
 }
+
+// Empty reports whether the balancer had no endpoint when the call looked, not
+// only none for this call.
+func (e *NoEndpointError) Empty() bool { return e.empty }
 
 // Error returns a text like "loadbalance: no endpoint for the call: there are
 // none".

@@ -156,11 +156,11 @@ func (p *partitioned) pick(q query) (*Node, bool) {
 func (p *partitioned) why(q query) cause {
 	key := p.key(q.ctx, q.call)
 	if key == "" {
-		return cause{"the call has no key", true}
+		return cause{text: "the call has no key", final: true}
 	}
 	i := p.schema.find(key)
 	if i < 0 {
-		return cause{"no partition has the key", true}
+		return cause{text: "no partition has the key", final: true}
 	}
 	c := why(p.parts[i], p.nodes[i], q)
 	c.text = fmt.Sprintf("partition %q: %s", p.schema.parts[i].Name, c.text)

@@ -113,6 +113,14 @@ func (a *attempt) answered() {
 	}
 }
 
+// finish ends the lease of a, which has failed with err, in case gRPC does not:
+// two replies are a failure after which it leaves a call as it is.
+func (a *attempt) finish(err error) {
+	if l := a.leased.Load(); l != nil {
+		l.End(err)
+	}
+}
+
 // over says that the Call is not to be used any more.
 func (a *attempt) over() {
 	a.mu.Lock()

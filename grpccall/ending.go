@@ -30,6 +30,13 @@ func (e *ending) with(err error) {
 	}
 }
 
+// retract takes back what nobody was to be told of yet.
+func (e *ending) retract() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.over, e.err = false, nil
+}
+
 // told returns the error that the stream has ended with, and whether it has.
 func (e *ending) told() (err error, over bool) {
 	e.mu.Lock()

@@ -51,9 +51,13 @@ func failureIn(err error) *failure {
 
 // failure returns err, the end of an attempt, with what it means for policy.
 func (c *client) failure(ctx context.Context, r *Request, a *attempt, err error) error {
+	unsent := a.unsent(err)
+	if a.lost(err) {
+		err = errCut
+	}
 	st, isStatus := status.FromError(err)
 	f := &failure{err: err, status: st, attempt: a}
-	f.details.NotSent = a.unsent(err)
+	f.details.NotSent = unsent
 	if c.cfg.ServiceRetry != OwnRetry && r.serviceRetries() {
 		f.veto = "service_config"
 	}

@@ -1,6 +1,7 @@
 package grpccall
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"sync"
@@ -21,6 +22,9 @@ type opened struct {
 	ctx     context.Context // the policy's
 	attempt *attempt
 	cancel  context.CancelFunc
+
+	cut  bool // gRPC has finished it, and may not know how it ended
+	gone bool // and that is out of reach
 
 	once sync.Once
 	done func(error) // ends the call
@@ -108,14 +112,18 @@ func (o *opened) answer(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
-	// gRPC calls it a success, too, where it made the stream again, and the server
-	// had answered before all was sent that the first one had sent. Then there are
-	// headers by now. And where the connection was lost before it had written the
-	// stream. RecvMsg knows better, and has no message to decode.
+	// gRPC calls it a success, too, where it was over before all had been sent. If
+	// the server had answered there are headers by now, and RecvMsg tells how it
+	// ended. What a server ends without headers has a content-type.
 	if md, _ := o.Header(); md != nil {
+		o.cut = true
+		o.attempt.end.retract()
 		return nil
 	}
-	return unlessEOF(o.RecvMsg(&emptypb.Empty{}))
+	if len(o.attempt.trailer) == 0 {
+		return cmp.Or(ctx.Err(), errCut)
+	}
+	return unlessEOF(o.ClientStream.RecvMsg(&emptypb.Empty{}))
 }
 
 // errTaken is the end of an attempt that overlaps with another, on a stream of
@@ -216,7 +224,11 @@ func hold(inner grpc.ClientStream, done func(error)) grpc.ClientStream {
 
 // expired ends the call with the context of its stream.
 func (o *opened) expired() {
-	o.finish(status.FromContextError(o.attempt.Context.Err()).Err())
+	err := status.FromContextError(o.attempt.Context.Err()).Err()
+	o.finish(err)
+	if o.cut {
+		o.attempt.end.with(err) // which gRPC does not tell any more
+	}
 }
 
 // ended ends the call with its stream.

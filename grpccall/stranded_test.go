@@ -20,6 +20,7 @@ import (
 	pb "github.com/backstay-go/backstay/examples/grpc/ordersv1"
 	"github.com/backstay-go/backstay/grpccall"
 	"github.com/backstay-go/backstay/idempotency"
+	"github.com/backstay-go/backstay/internal/leak"
 	"github.com/backstay-go/backstay/loadbalance"
 	"github.com/backstay-go/backstay/retry"
 )
@@ -182,6 +183,30 @@ func TestAnAttemptThatMovesSaysNothingOfTheServerThatDrains(t *testing.T) {
 				t.Errorf("the breaker of the server that drains is %v, want closed", got)
 			}
 		})
+	}
+}
+
+// gRPC does not finish a unary call to which there are two replies, and does not
+// tell its Picker that it has ended.
+func TestACallThatGRPCDoesNotFinishIsNotInFlight(t *testing.T) {
+	leak.Check(t)
+	drains, odd := &wire{fates: []fate{goAway}}, &wire{fates: slices.Repeat([]fate{double}, 1000)}
+	s := resolver.State{}
+	for _, address := range []string{drains.once(t, true), odd.start(t)} {
+		s.Endpoints = append(s.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: address}}})
+	}
+	b := loadbalance.NewBalancer(loadbalance.Config{Strategy: loadbalance.RoundRobin(), Health: loadbalance.HealthConfig{ConsecutiveFailures: loadbalance.Never, FailureRate: loadbalance.Never}})
+	client := dial(t, "fleet:///orders", backstay.New(b), grpccall.Config{NoHealth: true}, grpc.WithResolvers(newResolver(s)))
+	eventually(t, "the draining server has had a call", func() bool {
+		if err := placeOne(t, client); status.Code(err) != codes.Internal {
+			t.Fatalf("Place() = %v, want INTERNAL", err)
+		}
+		return drains.streams() == 1
+	})
+	for _, n := range b.Nodes() {
+		if n.InFlight() != 0 {
+			t.Errorf("%s has %d calls in flight afterwards", n.Address(), n.InFlight())
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package grpccall_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -33,6 +34,10 @@ const (
 	fail         // with UNAVAILABLE
 	goAfter      // with GOAWAY that says that the stream was looked at
 	early        // answer, as soon as it begins
+	deny         // headers and PERMISSION_DENIED, as soon as it begins
+	open         // headers and a message, as soon as it begins, and then nothing
+	double       // with two replies
+	failNow      // UNAVAILABLE, as soon as it begins
 )
 
 // A wire is a server that does to streams what no grpc.Server can be made to do.
@@ -92,13 +97,16 @@ func (w *wire) serve(conn net.Conn) {
 				w.read <- struct{}{}
 			}
 		case *http2.MetaHeadersFrame:
-			if fates[frame.StreamID] = w.note(frame); fates[frame.StreamID] == early {
-				answer.meet(f, frame.StreamID)
+			switch e := w.note(frame); e {
+			case early, deny, open, failNow:
+				e.meet(f, frame.StreamID)
 				_ = f.WritePing(false, [8]byte{})
+			default:
+				fates[frame.StreamID] = e
 			}
 		case *http2.DataFrame:
-			if frame.StreamEnded() {
-				fates[frame.StreamID].meet(f, frame.StreamID)
+			if e, ok := fates[frame.StreamID]; ok && frame.StreamEnded() {
+				e.meet(f, frame.StreamID)
 			}
 		}
 	}
@@ -139,9 +147,19 @@ func (e fate) meet(f *http2.Framer, stream uint32) {
 	case goAfter:
 		_ = f.WriteGoAway(stream, http2.ErrCodeNo, nil)
 		_ = f.WriteRSTStream(stream, http2.ErrCodeInternal)
-	case fail:
+	case fail, failNow:
 		fields(true, ":status", "200", "content-type", "application/grpc", "grpc-status", "14", "grpc-message", "sick")
-	case answer:
+	case deny:
+		fields(false, ":status", "200", "content-type", "application/grpc")
+		fields(true, "grpc-status", "7", "grpc-message", "no")
+	case double:
+		fields(false, ":status", "200", "content-type", "application/grpc")
+		_ = f.WriteData(stream, false, make([]byte, 10))
+		fields(true, "grpc-status", "0")
+	case open:
+		fields(false, ":status", "200", "content-type", "application/grpc")
+		_ = f.WriteData(stream, false, make([]byte, 5))
+	case answer, early:
 		fields(false, ":status", "200", "content-type", "application/grpc")
 		_ = f.WriteData(stream, false, make([]byte, 5)) // an empty message
 		fields(true, "grpc-status", "0")
@@ -229,7 +247,7 @@ func TestAnAnswerThatComesBeforeTheRestIsSentAgainIsNotLost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			leak.Check(t)
 			w := &wire{fates: []fate{goAway, early}, read: make(chan struct{}, 1)}
-			client := dial(t, w.start(t), backstay.New(), grpccall.Config{}, grpc.WithStatsHandler(&lateSends{from: 2, until: w.read}))
+			client := dial(t, w.start(t), backstay.New(), grpccall.Config{}, grpc.WithStatsHandler(&lateSends{from: 2, until: w.haveRead}))
 			if err := call(t, client); err != nil || w.streams() != 2 {
 				t.Errorf("the call = %v after %d streams, want no error, 2", err, w.streams())
 			}
@@ -237,11 +255,48 @@ func TestAnAnswerThatComesBeforeTheRestIsSentAgainIsNotLost(t *testing.T) {
 	}
 }
 
-// The reply to a unary call is lost there, in gRPC, which returns io.EOF. The call
+// So is a failure, which gRPC calls a success as long as nothing is received.
+//
+// G-11
+func TestAFailureThatComesBeforeTheRestIsSentAgainIsToldToAll(t *testing.T) {
+	for name, open := range map[string]func(context.Context, pb.OrdersClient, ...grpc.CallOption) (grpc.ClientStream, error){
+		"Watch": func(ctx context.Context, c pb.OrdersClient, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+			return c.Watch(ctx, &pb.WatchRequest{}, opts...)
+		},
+		"Chat": func(ctx context.Context, c pb.OrdersClient, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+			s, err := c.Chat(ctx, opts...)
+			if err == nil {
+				_, _ = s.Send(&pb.ChatMessage{}), s.CloseSend()
+			}
+			return s, err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			leak.Check(t)
+			w := &wire{fates: []fate{goAway, deny}, read: make(chan struct{}, 1)}
+			calls := newTally()
+			client := dial(t, w.start(t), backstay.New(calls), grpccall.Config{}, grpc.WithStatsHandler(&lateSends{from: 2, until: w.haveRead}))
+			var told []error
+			s, err := open(limited(t), client, grpc.OnFinish(func(err error) { told = append(told, err) }))
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = s.RecvMsg(&pb.Order{})
+			if status.Code(err) != codes.PermissionDenied || len(told) != 1 || status.Code(told[0]) != codes.PermissionDenied {
+				t.Errorf("RecvMsg() = %v, OnFinish is told %v; want both PERMISSION_DENIED", err, told)
+			}
+			if len(calls.ends) != 1 || status.Code(calls.ends[0]) != codes.PermissionDenied {
+				t.Errorf("the policy is told that the stream ended with %v, want PERMISSION_DENIED", calls.ends)
+			}
+		})
+	}
+}
+
+// The answer to a unary call is lost there, in gRPC, which returns io.EOF. The call
 // is made again if it may be.
 //
 // G-11
-func TestAReplyThatGRPCHasLostIsAskedForAgain(t *testing.T) {
+func TestAnAnswerThatGRPCHasLostIsAskedForAgain(t *testing.T) {
 	for name, row := range map[string]struct {
 		call    func(*testing.T, pb.OrdersClient) error
 		streams int
@@ -253,19 +308,103 @@ func TestAReplyThatGRPCHasLostIsAskedForAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			leak.Check(t)
 			w := &wire{fates: []fate{goAway, early}, read: make(chan struct{}, 1)}
-			client := dial(t, w.start(t), again(), grpccall.Config{}, grpc.WithStatsHandler(&lateSends{from: 2, until: w.read}))
-			if err := row.call(t, client); status.Code(err) != row.code || err != nil && !says(err, "lost the reply") || w.streams() != row.streams {
+			client := dial(t, w.start(t), again(), grpccall.Config{}, grpc.WithStatsHandler(&lateSends{from: 2, until: w.haveRead}))
+			if err := row.call(t, client); status.Code(err) != row.code || err != nil && !says(err, "has lost how that ended") || w.streams() != row.streams {
 				t.Errorf("the call = %v after %d streams, want %v after %d", err, w.streams(), row.code, row.streams)
 			}
 		})
 	}
 }
 
+// A slowConn takes its time to close, as one of TLS may.
+type slowConn struct {
+	net.Conn
+	once             sync.Once
+	closing, release chan struct{}
+}
+
+func (c *slowConn) Close() error {
+	c.once.Do(func() { close(c.closing); <-c.release })
+	return c.Conn.Close()
+}
+
+// The connection may be lost while gRPC sends again what it had sent. It takes the
+// call for over then, and never ends a RecvMsg.
+//
+// G-11, G-15
+func TestAStreamThatIsLostWhileItIsMadeAgainEnds(t *testing.T) {
+	calls := map[string]func(context.Context, pb.OrdersClient) (int, error){ // how many messages came
+		"Watch": func(ctx context.Context, c pb.OrdersClient) (n int, err error) {
+			s, err := c.Watch(ctx, &pb.WatchRequest{})
+			for err == nil {
+				if _, err = s.Recv(); err == nil {
+					n++
+				}
+			}
+			return n, err
+		},
+		"Chat": func(ctx context.Context, c pb.OrdersClient) (n int, err error) {
+			s, err := c.Chat(ctx)
+			if err == nil {
+				_, _ = s.Send(&pb.ChatMessage{}), s.CloseSend()
+			}
+			for err == nil {
+				if _, err = s.Recv(); err == nil {
+					n++
+				}
+			}
+			return n, err
+		},
+	}
+	for name, call := range calls {
+		for second, messages := range map[fate]int{answer: 0, open: 1} {
+			t.Run(fmt.Sprint(name, " after messages: ", messages), func(t *testing.T) {
+				w := &wire{fates: []fate{refuse, second}, read: make(chan struct{}, 1)}
+				addr := w.start(t)
+				var conn *slowConn
+				dialer := grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+					c, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+					conn = &slowConn{Conn: c, closing: make(chan struct{}), release: make(chan struct{})}
+					return conn, err
+				})
+				lose := &lateSends{from: 2, until: func(ctx context.Context) {
+					if messages > 0 {
+						w.haveRead(ctx)
+					}
+					_ = conn.Conn.(*net.TCPConn).CloseRead()
+					<-conn.closing
+				}}
+				client := dial(t, addr, backstay.New(), grpccall.Config{}, dialer, grpc.WithStatsHandler(lose))
+				defer func() { close(conn.release) }()
+				got, err := call(limited(t), client)
+				if got != messages || status.Code(err) != codes.Unavailable {
+					t.Errorf("%d messages came, and then %v; want %d, UNAVAILABLE", got, err, messages)
+				}
+			})
+		}
+	}
+}
+
+// gRPC wraps its io.EOF where its own attempts are exhausted.
+//
+// G-15
+func TestTheEndOfARetryPolicyIsAStatus(t *testing.T) {
+	leak.Check(t)
+	w := &wire{fates: []fate{fail, failNow, failNow, failNow}, read: make(chan struct{}, 4)}
+	addr := w.start(t)
+	second, third, fourth := &lateSends{from: 2, until: w.haveRead}, &lateSends{from: 3, until: w.haveRead}, &lateSends{from: 4, until: w.haveRead}
+	client := dial(t, addr, backstay.New(), grpccall.Config{ServiceConfig: fourAttempts},
+		grpc.WithStatsHandler(second), grpc.WithStatsHandler(third), grpc.WithStatsHandler(fourth))
+	if _, err := client.Get(limited(t), &pb.GetRequest{}); status.Code(err) != codes.Unavailable || !says(err, "has lost how that ended") {
+		t.Errorf("Get() = %v after %d streams, want UNAVAILABLE that says what was lost", err, w.streams())
+	}
+}
+
 // lateSends has the stream with the number from send nothing but its headers
-// until something happens.
+// until something has happened.
 type lateSends struct {
 	from, streams int
-	until         chan struct{}
+	until         func(context.Context)
 }
 
 func (l *lateSends) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
@@ -276,9 +415,14 @@ func (l *lateSends) HandleRPC(ctx context.Context, s stats.RPCStats) {
 		return
 	}
 	if l.streams++; l.streams == l.from {
-		select {
-		case <-l.until:
-		case <-ctx.Done():
-		}
+		l.until(ctx)
+	}
+}
+
+// haveRead waits until the client has read an early answer.
+func (w *wire) haveRead(ctx context.Context) {
+	select {
+	case <-w.read:
+	case <-ctx.Done():
 	}
 }

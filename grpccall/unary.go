@@ -2,7 +2,6 @@ package grpccall
 
 import (
 	"context"
-	"io"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -40,10 +39,6 @@ func (c *client) unary(ctx context.Context, method string, req, reply any, cc *g
 	return err
 }
 
-// errReplyLost stands for the io.EOF that gRPC returns where it made the call
-// again, and the server had answered, with success, before the request was sent.
-var errReplyLost = status.Error(codes.Unavailable, "grpccall: the server succeeded before it had the request, and gRPC has lost the reply")
-
 // invoke makes one attempt of a unary call.
 func (c *client) invoke(ctx context.Context, call *backstay.Call, r *Request) (any, error) {
 	a := r.attempt(call)
@@ -54,11 +49,9 @@ func (c *client) invoke(ctx context.Context, call *backstay.Call, r *Request) (a
 	defer a.over()
 	defer a.moved(call)
 	err := r.invoker(a, r.Method, a.message, a.reply, r.conn, a.options(r)...)
-	if err == io.EOF && a.told.Load() && a.toldErr == nil {
-		err = errReplyLost
-	}
 	if err != nil {
 		err = c.failure(ctx, r, a, err)
+		a.finish(err)
 		r.drop(a)
 		return nil, err
 	}

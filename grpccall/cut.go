@@ -31,8 +31,8 @@ func (o *opened) RecvMsg(m any) error {
 	switch {
 	case !o.cut:
 		return o.ClientStream.RecvMsg(m)
-	case o.gone:
-		return errCut
+	case o.gone != nil:
+		return o.gone
 	}
 	own, done := fresh(m), make(chan error, 1)
 	go func() { done <- o.ClientStream.RecvMsg(own) }() // which ends with the process, at worst
@@ -45,7 +45,9 @@ func (o *opened) RecvMsg(m any) error {
 		}
 		return err
 	case <-t.C:
-		o.gone = true
-		return errCut
+		o.gone = errCut
+	case <-o.attempt.Context.Done():
+		o.gone = status.FromContextError(o.attempt.Context.Err()).Err()
 	}
+	return o.gone
 }

@@ -23,8 +23,8 @@ type opened struct {
 	attempt *attempt
 	cancel  context.CancelFunc
 
-	cut  bool // gRPC has finished it, and may not know how it ended
-	gone bool // and that is out of reach
+	cut  bool  // gRPC has finished it, and may not know how it ended
+	gone error // what RecvMsg returns where that is out of reach
 
 	once sync.Once
 	done func(error) // ends the call

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -333,6 +334,7 @@ func (c *slowConn) Close() error {
 //
 // G-11, G-15
 func TestAStreamThatIsLostWhileItIsMadeAgainEnds(t *testing.T) {
+	const cutTail = time.Second                                              // in which gRPC is to hand over what it has
 	calls := map[string]func(context.Context, pb.OrdersClient) (int, error){ // how many messages came
 		"Watch": func(ctx context.Context, c pb.OrdersClient) (n int, err error) {
 			s, err := c.Watch(ctx, &pb.WatchRequest{})
@@ -356,10 +358,20 @@ func TestAStreamThatIsLostWhileItIsMadeAgainEnds(t *testing.T) {
 			return n, err
 		},
 	}
+	rows := []struct {
+		second   fate
+		messages int
+		limit    time.Duration
+		code     codes.Code
+	}{
+		{answer, 0, within, codes.Unavailable},
+		{open, 1, within, codes.Unavailable},
+		{open, 1, cutTail / 4, codes.DeadlineExceeded},
+	}
 	for name, call := range calls {
-		for second, messages := range map[fate]int{answer: 0, open: 1} {
-			t.Run(fmt.Sprint(name, " after messages: ", messages), func(t *testing.T) {
-				w := &wire{fates: []fate{refuse, second}, read: make(chan struct{}, 1)}
+		for _, row := range rows {
+			t.Run(fmt.Sprint(name, " after messages: ", row.messages, " within ", row.limit), func(t *testing.T) {
+				w := &wire{fates: []fate{refuse, row.second}, read: make(chan struct{}, 1)}
 				addr := w.start(t)
 				var conn *slowConn
 				dialer := grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
@@ -368,7 +380,7 @@ func TestAStreamThatIsLostWhileItIsMadeAgainEnds(t *testing.T) {
 					return conn, err
 				})
 				lose := &lateSends{from: 2, until: func(ctx context.Context) {
-					if messages > 0 {
+					if row.messages > 0 {
 						w.haveRead(ctx)
 					}
 					_ = conn.Conn.(*net.TCPConn).CloseRead()
@@ -376,9 +388,10 @@ func TestAStreamThatIsLostWhileItIsMadeAgainEnds(t *testing.T) {
 				}}
 				client := dial(t, addr, backstay.New(), grpccall.Config{}, dialer, grpc.WithStatsHandler(lose))
 				defer func() { close(conn.release) }()
-				got, err := call(limited(t), client)
-				if got != messages || status.Code(err) != codes.Unavailable {
-					t.Errorf("%d messages came, and then %v; want %d, UNAVAILABLE", got, err, messages)
+				ctx, cancel := context.WithTimeout(t.Context(), row.limit)
+				defer cancel()
+				if got, err := call(ctx, client); got != row.messages || status.Code(err) != row.code {
+					t.Errorf("%d messages came, and then %v; want %d, %v", got, err, row.messages, row.code)
 				}
 			})
 		}

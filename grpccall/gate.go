@@ -124,6 +124,9 @@ var errClosed = &backstay.Error{Err: status.Error(codes.Canceled, "grpc: the cli
 
 // over reports whether the gRPC channel is closed.
 func (c *channel) over() bool {
+	if c.attached.Load() != nil {
+		return false
+	}
 	conn := c.conn.Load()
 	return conn != nil && conn.GetState() == connectivity.Shutdown
 }

@@ -76,13 +76,15 @@ func run(t testing.TB, s *grpc.Server, lis net.Listener) {
 	})
 }
 
-// listen returns a listener on loopback.
+// listen returns a listener on loopback, which is open until the end of the test
+// also where nobody keeps it.
 func listen(t testing.TB) net.Listener {
 	t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = lis.Close() })
 	return lis
 }
 

@@ -412,3 +412,24 @@ func TestMoveIsOfOneAttempt(t *testing.T) {
 		return nil
 	}))
 }
+
+func TestForksMoveAtOnce(t *testing.T) {
+	_ = do(ok, around(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+		var all sync.WaitGroup
+		for _, endpoint := range []string{"a", "b", "c"} {
+			fork, _ := call.Fork()
+			all.Go(func() {
+				fork.Move(endpoint)
+				if got := fork.AppendTried(nil); !slices.Contains(got, endpoint) || !fork.Tried(endpoint) {
+					t.Errorf("AppendTried() after Move(%q) = %q, Tried() = %v", endpoint, got, fork.Tried(endpoint))
+				}
+				fork.Discard(nil)
+			})
+		}
+		all.Wait()
+		if n := call.TriedCount(); n != 3 {
+			t.Errorf("TriedCount() = %d, want 3", n)
+		}
+		return next(ctx, call)
+	}))
+}

@@ -56,6 +56,7 @@ func TestACallUsedAfterItsEndPanics(t *testing.T) {
 	}
 	uses := map[string]func(c *backstay.Call){
 		"Adopt":       func(c *backstay.Call) { c.Adopt(c) },
+		"AppendTried": func(c *backstay.Call) { c.AppendTried(nil) },
 		"Bar":         func(c *backstay.Call) { c.Bar() },
 		"Barred":      func(c *backstay.Call) { c.Barred() },
 		"Began":       func(c *backstay.Call) { c.Began() },
@@ -69,7 +70,6 @@ func TestACallUsedAfterItsEndPanics(t *testing.T) {
 		"Held":        func(c *backstay.Call) { c.Held() },
 		"Move":        func(c *backstay.Call) { c.Move("a") },
 		"Moved":       func(c *backstay.Call) { c.Moved() },
-		"AppendTried": func(c *backstay.Call) { c.AppendTried(nil) },
 		"OnDone":      func(c *backstay.Call) { c.OnDone(func(error) {}) },
 		"Repeatable": func(c *backstay.Call) {
 			c.Repeatable(nil)

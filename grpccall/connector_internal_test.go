@@ -225,6 +225,103 @@ func TestAnAttemptThatMovesAndComesBackHasNotMoved(t *testing.T) {
 	}
 }
 
+// Where the policy has no balancer, the pick of gRPC's balancer is the first.
+func TestAnAttemptThatThePolicySentNowhereHasNotMoved(t *testing.T) {
+	_, g, _ := attached(t, map[string]connectivity.State{"a": connectivity.Ready})
+	a := &attempt{Context: t.Context(), target: g.target, request: &Request{}}
+	got, err := g.picker.Pick(balancer.PickInfo{Ctx: a, FullMethodName: "/orders.v1.Orders/Get"})
+	if err != nil || a.leased.Load() == nil {
+		t.Fatalf("Pick() = %v, with a lease: %v; want a lease", err, a.leased.Load() != nil)
+	}
+	got.Done(balancer.DoneInfo{})
+	_, _ = backstay.Bind(nil, backstay.Op[int, int]{Do: func(_ context.Context, call *backstay.Call, _ int) (int, error) {
+		call.Try("a", nil)
+		a.moved(call)
+		if call.Moved() || call.Endpoint != "a" {
+			t.Errorf("Moved(), Endpoint = %v, %q; want false, a", call.Moved(), call.Endpoint)
+		}
+		return 0, nil
+	}})(t.Context(), 0)
+}
+
+// What gRPC makes again more than once goes to one after the other.
+//
+// L-23
+func TestAStreamThatIsMadeAgainAndAgainGoesToOneAfterTheOther(t *testing.T) {
+	const up = connectivity.Ready
+	first := loadbalance.Custom("first", func(_ context.Context, _ *backstay.Call, nodes []*loadbalance.Node) *loadbalance.Node {
+		return slices.MinFunc(nodes, func(a, b *loadbalance.Node) int { return strings.Compare(a.Address(), b.Address()) })
+	})
+	b := loadbalance.NewBalancer(loadbalance.Config{Strategy: first})
+	c, g, _ := attachedTo(t, backstay.New(b), map[string]connectivity.State{"a": up, "b": up, "c": up})
+	a, info := pinnedTo(c, "a")
+	a.tried = []string{"a"}
+	at := func() string {
+		if l := a.leased.Load(); l != nil {
+			return l.Address()
+		}
+		return a.endpoint
+	}
+	var got []string
+	for range 3 {
+		result, err := g.picker.Pick(info)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, at())
+		if result.Done != nil {
+			result.Done(balancer.DoneInfo{})
+		}
+	}
+	if want := []string{"a", "b", "c"}; !slices.Equal(got, want) {
+		t.Errorf("the stream went to %q, want %q", got, want)
+	}
+}
+
+// A call that waits looks again for the sake of breakers only where one keeps it
+// from something that is connected.
+func TestOnlyTheBreakersOfWhatIsConnectedAreLookedAt(t *testing.T) {
+	for _, row := range []struct {
+		a    connectivity.State
+		open string
+		want bool
+	}{
+		{connectivity.Ready, "", false},
+		{connectivity.Ready, "a", true},
+		{connectivity.Ready, "b", false},
+		{connectivity.Connecting, "a", false},
+		{connectivity.TransientFailure, "a", false},
+	} {
+		group := breaker.NewGroup(breaker.Config{Cooldown: time.Hour}, breaker.ByEndpoint)
+		if row.open != "" {
+			group.Breaker(row.open).ForceOpen()
+		}
+		c, _, _ := attachedTo(t, backstay.New(loadbalance.NewBalancer(loadbalance.Config{}), group), map[string]connectivity.State{"a": row.a})
+		if got := c.barred(); got != row.want {
+			t.Errorf("barred() with a %v and the breaker of %q open = %v, want %v", row.a, row.open, got, row.want)
+		}
+	}
+}
+
+// Many picks may wait for a breaker at once, and each time gRPC is told it makes
+// all of them again.
+func TestGRPCIsAskedToPickAgainOnceForAllThatWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, g, w := attached(t, map[string]connectivity.State{"a": connectivity.Ready})
+		for round := range 2 {
+			before := len(w.states)
+			for range 100 {
+				g.lookAgain()
+			}
+			<-time.After(lookAgain)
+			synctest.Wait()
+			if n := len(w.states) - before; n != 1 {
+				t.Errorf("round %d: gRPC is told %d times for 100 picks, want once", round, n)
+			}
+		}
+	})
+}
+
 // gRPC has wait-for-ready calls wait for anything that is no status.
 //
 // G-22
@@ -690,11 +787,22 @@ func TestAnEndpointThatLeavesWhileTheChannelIsMadeIsNotConnected(t *testing.T) {
 	b := loadbalance.New(loadbalance.RoundRobin(), "a", "b")
 	c := newChannel(backstay.New(b), Config{NoHealth: true})
 	g := newConnector(&dialling{then: func() { _ = b.Update(loadbalance.Endpoints("a")...) }}, balancer.BuildOptions{})
+	next := newConnector(&dialling{then: func() { _ = b.Update(loadbalance.Endpoints("a")...) }}, balancer.BuildOptions{})
 	t.Cleanup(g.Close)
-	_ = g.UpdateClientConnState(balancer.ClientConnState{BalancerConfig: &choice{channel: c}})
-	if leaves := *g.leaves.Load(); leaves["b"] != nil || leaves["a"] == nil {
-		t.Errorf("a is being connected: %v, and b, which has left: %v; want true, false", leaves["a"] != nil, leaves["b"] != nil)
+	t.Cleanup(next.Close)
+	check := func(g *connector) {
+		t.Helper()
+		if leaves := *g.leaves.Load(); leaves["b"] != nil || leaves["a"] == nil {
+			t.Errorf("a is being connected: %v, and b, which has left: %v; want true, false", leaves["a"] != nil, leaves["b"] != nil)
+		}
 	}
+	use := balancer.ClientConnState{BalancerConfig: &choice{channel: c}}
+	_ = g.UpdateClientConnState(use)
+	check(g)
+	_ = next.UpdateClientConnState(use) // waits for its turn
+	_ = b.Update(loadbalance.Endpoints("a", "b")...)
+	g.Close()
+	check(next)
 }
 
 // A pick may have begun with the balancer that a new service config replaces.

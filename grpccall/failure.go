@@ -51,13 +51,12 @@ func failureIn(err error) *failure {
 
 // failure returns err, the end of an attempt, with what it means for policy.
 func (c *client) failure(ctx context.Context, r *Request, a *attempt, err error) error {
-	unsent := a.unsent(err)
 	if a.lost(err) {
 		err = errCut
 	}
 	st, isStatus := status.FromError(err)
 	f := &failure{err: err, status: st, attempt: a}
-	f.details.NotSent = unsent
+	f.details.NotSent = a.unsent(err)
 	if c.cfg.ServiceRetry != OwnRetry && r.serviceRetries() {
 		f.veto = "service_config"
 	}

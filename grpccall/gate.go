@@ -99,7 +99,7 @@ func (g gate) persists(call *backstay.Call, err error) bool {
 	}
 	switch backstay.TypeOf(err) {
 	case noEndpoint:
-		return empty(err) && !g.channel.over() && g.channel.waitsForReady(call)
+		return empty(err) && g.channel.waitsForReady(call)
 	case notConnected:
 		return g.channel.waitsForReady(call)
 	}
@@ -122,7 +122,8 @@ func empty(err error) bool {
 // errClosed is the end of a call on a channel that is closed: what gRPC says.
 var errClosed = &backstay.Error{Err: status.Error(codes.Canceled, "grpc: the client connection is closing"), Class: backstay.Canceled, NotSent: true}
 
-// over reports whether the gRPC channel is closed.
+// over reports whether the gRPC channel is closed. One with a connector is not,
+// which costs less to see.
 func (c *channel) over() bool {
 	if c.attached.Load() != nil {
 		return false
@@ -146,7 +147,11 @@ func (g gate) persist(ctx context.Context, call, last *backstay.Call, next backs
 			break
 		}
 		changed := g.channel.next() // first, or a change while the call looks would be missed
-		g.channel.wake()            // which is idle by now where nothing was found for long
+		if g.channel.over() {
+			err = errClosed
+			break
+		}
+		g.channel.wake() // which is idle by now where nothing was found for long
 		again, forkErr := call.Fork()
 		if forkErr != nil {
 			break

@@ -86,6 +86,8 @@ func TestAStreamThatIsMadeAgainKeepsItsKey(t *testing.T) {
 		"the target":           func(_ context.Context, call *backstay.Call) string { return call.Target },
 		"the operation":        func(_ context.Context, call *backstay.Call) string { return call.Op },
 		"what may be repeated": func(_ context.Context, call *backstay.Call) string { return fmt.Sprint(call.Unsafe) },
+		"what may not":         func(_ context.Context, call *backstay.Call) string { return fmt.Sprint(call.Unsafe) },
+		"the attempt":          func(_ context.Context, call *backstay.Call) string { return fmt.Sprint(call.Attempt) },
 		"the method": func(_ context.Context, call *backstay.Call) string {
 			r, _ := backstay.Peek[*grpccall.Request](call)
 			return r.Method
@@ -114,7 +116,11 @@ func TestAStreamThatIsMadeAgainKeepsItsKey(t *testing.T) {
 				}
 				return got
 			}, schema, loadbalance.RoundRobin())
-			p := backstay.New(idempotency.Keys(idempotency.KeysConfig{}), loadbalance.NewBalancer(loadbalance.Config{Strategy: parts.Strategy()}))
+			third := under(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+				call.Attempt = 3
+				return next(ctx, call)
+			})
+			p := backstay.New(idempotency.Keys(idempotency.KeysConfig{}), third, loadbalance.NewBalancer(loadbalance.Config{Strategy: parts.Strategy()}))
 			cfg := grpccall.Config{NoHealth: true}
 			if name == "what may be repeated" {
 				cfg.Idempotent = func(string) bool { return true } // which the method's definition does not say

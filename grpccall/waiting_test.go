@@ -202,3 +202,40 @@ func TestEndpointsFromTwoSourcesAreToldApart(t *testing.T) {
 		t.Errorf("Get() where Update has brought an endpoint beside the resolver's = %v, want UNAVAILABLE that says how to mend it", err)
 	}
 }
+
+// A call that waits for endpoints does not wait for those of a closed channel.
+//
+// G-15, G-22
+func TestACallThatWaitsForEndpointsEndsWithItsChannel(t *testing.T) {
+	for name, own := range map[string]bool{"of the resolver": false, "of the balancer's own": true} {
+		t.Run(name, func(t *testing.T) {
+			leak.Check(t)
+			f := newFleet(t, 1, nil)
+			f.resolver.InitialState(f.state())
+			looked := make(chan struct{}, 1)
+			watch := under(func(ctx context.Context, call *backstay.Call, next backstay.Func) error {
+				call.Watch(observer(func(e backstay.Event) {
+					if e.Kind == backstay.EventReject {
+						select {
+						case looked <- struct{}{}:
+						default:
+						}
+					}
+				}))
+				return next(ctx, call)
+			})
+			p := backstay.New(watch, loadbalance.NewBalancer(loadbalance.Config{Wait: time.Millisecond}))
+			conn := f.connect(t, grpccall.DialOptions(p, grpccall.Config{NoHealth: true, IgnoreResolver: own})...)
+			done := make(chan error)
+			go func() {
+				_, err := pb.NewOrdersClient(conn).Get(limited(t), &pb.GetRequest{}, grpc.WaitForReady(true))
+				done <- err
+			}()
+			<-looked
+			_ = conn.Close()
+			if err := <-done; status.Code(err) != codes.Canceled || !says(err, "the client connection is closing") {
+				t.Errorf("Get() = %v, want CANCELLED, for the client connection is closing", err)
+			}
+		})
+	}
+}
